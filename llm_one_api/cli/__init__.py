@@ -1,0 +1,43 @@
+"""`llm-one-api`: one file a command; each is imported only when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "up": "Run everything on this machine, in the foreground.",
+    "check-config": "Check the config file and print every fault.",
+    "relay": "Send the journal's records to the workers.",
+    "db": "Create or upgrade the ledger's tables.",
+    "demo-upstream": "Answer like a provider, for trying things out.",
+}
+"""Command → its one-line help; `check-config` lives in `check_config.py` as `command`."""
+
+
+class Commands(click.Group):
+    """Finds a command by its file, so that `llm-one-api relay` does not load gunicorn."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the one asked for."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"llm_one_api.cli.{cmd_name.replace('-', '_')}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Commands)
+@click.version_option(package_name="llm-one-api")
+def main() -> None:
+    """The LLM gateway whose numbers can be trusted with the bill."""

@@ -1,0 +1,1 @@
+"""How providers speak: bytes in, values out; no I/O."""

@@ -1,0 +1,115 @@
+"""What can be wrong, as far as somebody acts on it differently.
+
+    GatewayError            has a status, a code and OpenAI's `type`; `web/errors.py` puts it into words on the wire
+    ├── BadRequest   400    the caller's request cannot be used
+    ├── BodyTooLarge 413    … because it is too large
+    ├── InvalidKey   401    the key is wrong, missing, disabled or expired
+    ├── UnknownModel 404    no such model, or not for this key
+    ├── Overloaded   503    we cannot take the call now; come back
+    ├── UpstreamFailed 502  no usable answer came
+    │   └── UpstreamAuthFailed 502   the upstream refuses *our* key
+    └── UpstreamTimeout 504 one of the upstream deadlines passed
+
+    ConfigError             the settings cannot be used; carries all faults
+
+A `GatewayError`'s message is read by callers: it never carries a key, a prompt or an upstream's address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import msgspec
+
+
+class GatewayError(Exception):
+    """A call that ends here, with an answer of ours."""
+
+    status: ClassVar[int] = 500
+    code: str = "internal_error"
+    type: ClassVar[str] = "api_error"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        """Say what is wrong in *message*; *param* names the field at fault; *retry_after* is in seconds."""
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+        if code is not None:
+            self.code = code
+
+
+class BadRequest(GatewayError):
+    """The request cannot be used as it is."""
+
+    status, code, type = 400, "invalid_request", "invalid_request_error"
+
+
+class BodyTooLarge(GatewayError):
+    """The body is larger than `server.max_body_bytes`."""
+
+    status, code, type = 413, "request_too_large", "invalid_request_error"
+
+
+class InvalidKey(GatewayError):
+    """The key is wrong, missing, disabled or expired."""
+
+    status, code, type = 401, "invalid_api_key", "invalid_request_error"
+
+
+class UnknownModel(GatewayError):
+    """There is no such model, or this key may not use it."""
+
+    status, code, type = 404, "model_not_found", "invalid_request_error"
+
+
+class Overloaded(GatewayError):
+    """The call cannot be taken now."""
+
+    status, code, type = 503, "overloaded", "server_error"
+
+
+class UpstreamFailed(GatewayError):
+    """The upstream gave no usable answer."""
+
+    status, code, type = 502, "upstream_unreachable", "api_error"
+
+
+class UpstreamAuthFailed(UpstreamFailed):
+    """The upstream refuses our credentials: the operator's matter, not the caller's."""
+
+    code = "upstream_auth_failed"
+
+
+class UpstreamTimeout(GatewayError):
+    """One of the deadlines for the upstream passed."""
+
+    status, code, type = 504, "upstream_timeout", "api_error"
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """One thing wrong in the settings."""
+
+    path: str
+    """Such as `server.port`."""
+    message: str
+    """What is wrong and what was expected."""
+    line: int | None = None
+    """In the config file, from 1."""
+
+    def __str__(self) -> str:
+        where = f" (line {self.line})" if self.line else ""
+        return f"{self.path}{where}: {self.message}"
+
+
+class ConfigError(Exception):
+    """The settings cannot be used; all faults at once."""
+
+    def __init__(self, faults: Sequence[Fault], source: str = "config") -> None:
+        """Keep *faults*; *source* names the file."""
+        self.faults = tuple(faults)
+        self.source = source
+        super().__init__(f"{source}: {len(self.faults)} fault(s)\n" + "\n".join(f"  {fault}" for fault in self.faults))

@@ -1,0 +1,1 @@
+"""The line a call walks, one file a stage; `line.py` is the order."""

@@ -1,0 +1,180 @@
+"""The whole plugin contract, on one page.
+
+A plugin is a class, registered as an entry point in one of three groups and switched on in the config:
+
+    llm_one_api.stats        StatsPlugin       plugins.stats: [...]        section stats.<name>
+    llm_one_api.auth         AuthPlugin        plugins.auth: [...]         section auth.<name>
+    llm_one_api.model_route  ModelRoutePlugin  plugins.model_route: [...]  section model_route.<name>
+
+It is constructed with its own section as a plain mapping (`config["database_url"]`, `config.get(...)`), which nobody
+else reads. `config.context` has the few facts about the installation that a plugin may need.
+Calls of a plugin are never made at the same time in one process.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+from pydantic import BaseModel
+
+from llm_one_api.values import Target, UsageRecord
+
+
+class LogFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the log plugin writes, and how the file is rotated (`logging:` in the config)."""
+
+    file: Path
+    rotate: str = "daily"
+    """`daily` (at midnight in the configured zone) or `size:100MB`."""
+    backup_count: int = 30
+
+
+class PluginContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What the installation tells every plugin."""
+
+    zone: ZoneInfo
+    log_file: LogFile
+    redis_url: str
+    """A secret: it may hold a password."""
+    key_prefix: str = "oneapi:"
+
+
+class PluginConfig(dict[str, Any]):
+    """A plugin's own section of the config, unread by anybody else. Never print it: it may hold secrets."""
+
+    context: PluginContext | None
+
+    def __init__(self, section: Mapping[str, Any] | None = None, context: PluginContext | None = None) -> None:
+        """Wrap *section*."""
+        super().__init__(section or {})
+        self.context = context
+
+    def __repr__(self) -> str:
+        """Show the names only."""
+        return f"PluginConfig({sorted(self)})"
+
+
+class Plugin:
+    """What all kinds share."""
+
+    config_model: ClassVar[type[BaseModel] | None] = None
+    """A pydantic model of the section, if `llm-one-api check-config` is to check it. Optional."""
+
+    def __init__(self, config: PluginConfig) -> None:
+        """Keep the section as `self.config`."""
+        self.config = config
+
+    def initialize(self) -> None | Awaitable[None]:
+        """Open what is needed, in the process that will use it. Optional."""
+        return None
+
+    def cleanup(self) -> None | Awaitable[None]:
+        """Close it again, when the process ends or the instance is replaced. Optional."""
+        return None
+
+
+class ResponseInfo(dict[str, Any]):
+    """One finished call, as a mapping; the same names also work as attributes.
+
+    The founding document's names: `event` ("response"), `model`, `user`, `endpoint`, `stream` (bool), `duration`
+    (seconds), `timestamp` (ISO 8601 with the configured zone's offset), and `token_usage`: a mapping that always has
+    `prompt_tokens`, `completion_tokens` and `total_tokens`, each an int or None (unknown).
+
+    Beside them every field of `UsageRecord` under its own name (`request_id`, `outcome`, `status`, `usage`, `cost`, …).
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @classmethod
+    def of(cls, record: UsageRecord, zone: ZoneInfo) -> ResponseInfo:
+        """Present *record* as plugins see it."""
+        usage = record.usage
+        info = cls({name: getattr(record, name) for name in record.__struct_fields__})
+        info["event"] = "response"
+        info["timestamp"] = local_iso(record.at, zone)
+        info["token_usage"] = {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+        }
+        return info
+
+
+def local_iso(at: datetime, zone: ZoneInfo) -> str:
+    """Write *at* as ISO 8601 with microseconds and the offset of *zone*."""
+    return at.astimezone(zone).isoformat(timespec="microseconds")
+
+
+class StatsPlugin(Plugin):
+    """Keeps what happened. Runs in the workers, after the caller has been answered and the ledger has the record.
+
+    Delivery is at least once and in the order of the ledger: after a crash a call may come again, so go by
+    `request_id`. A plugin that raises is retried in a fresh instance, with backoff, and delays nobody but itself.
+    """
+
+    def record_response(self, response_info: ResponseInfo) -> None | Awaitable[None]:
+        """Keep one finished call. May be `async def` or plain. The only method that must be there."""
+        raise NotImplementedError
+
+    def record_request(self, request_info: ResponseInfo) -> None | Awaitable[None]:
+        """Take note of the call, just before `record_response` and from the same record. Optional."""
+        return None
+
+
+class ExactStatsPlugin(StatsPlugin):
+    """A stats plugin that keeps its own place in the ledger, in one transaction with its effects: counts exactly once."""
+
+    @abstractmethod
+    def position(self, since: int) -> int:
+        """Tell the `seq` of the last record kept; if nothing is kept yet, begin a run after *since* and return that."""
+
+    @abstractmethod
+    def record_batch(self, after: int, upto: int, infos: Sequence[ResponseInfo]) -> bool:
+        """Keep the records with *after* < seq ≤ *upto* and the place *upto*, together, if the place still is *after*.
+
+        Return False, having changed nothing, if it is not.
+        """
+
+
+class AuthResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What an auth plugin says of a key."""
+
+    authenticated: bool
+    user: str | None = None
+    """The name to record; None: the key's fingerprint."""
+    group: str | None = None
+    models: frozenset[str] | None = None
+    """None: all models."""
+    admin: bool = False
+    error: str | None = None
+    """Why not, in words for the caller; must not contain the key."""
+
+
+class AuthPlugin(Plugin, ABC):
+    """Knows the keys. Asked in the gateway for every call: it must not block, and is plain, not `async`."""
+
+    @abstractmethod
+    def authenticate(self, api_key: str) -> AuthResult:
+        """Tell who has *api_key*. With several plugins the first that authenticates decides."""
+
+
+class ModelRoutePlugin(Plugin, ABC):
+    """Knows the models. Asked in the gateway for every call: it must not block, and is plain, not `async`."""
+
+    @abstractmethod
+    def get_model_config(self, model: str) -> Target | None:
+        """Tell where calls to *model* go; None: not mine."""
+
+    @abstractmethod
+    def list_models(self) -> Iterable[str]:
+        """Name the models, in the order to show them."""

@@ -1,0 +1,1 @@
+"""The ledger (SQL): records by seq, cursors, refused records."""

@@ -1,0 +1,170 @@
+"""What travels: frozen values, named in the domain's words.
+
+Money is `Decimal`, time is aware UTC, tokens are `int`. Unknown is `None`, never zero.
+
+They are msgspec structs, not dataclasses, because each call makes several of them and each record is
+encoded to the journal and to a Celery message: a struct of forty fields is built in under 1 µs
+(a frozen dataclass: 6 µs) and is its own codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+
+Outcome = Literal[
+    "success",
+    "client_error",
+    "upstream_error",
+    "timeout",
+    "truncated",
+    "stream_error",
+    "client_gone",
+    "rejected",
+    "aborted",
+]
+"""How a call ended; `docs/how-a-request-travels.md` has the list with its meanings."""
+
+UsageSource = Literal["reported", "estimated", "partial", "none"]
+"""Where the token figures come from. `none`: nothing is known, the figures are None."""
+
+FAILED: frozenset[Outcome] = frozenset({"upstream_error", "timeout", "truncated", "stream_error", "aborted"})
+"""The outcomes that count as errors. Error rate = these / (these + success)."""
+
+
+class Value(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of all values: immutable, keyword-only, compared by content."""
+
+
+class Caller(Value, frozen=True, kw_only=True):
+    """Who calls, as far as the gateway goes on knowing it: never the key itself."""
+
+    key: str
+    """The key's fingerprint, such as `key_3f9a1c22`."""
+    user: str
+    """The configured name of the key, else its fingerprint."""
+    group: str | None = None
+    models: frozenset[str] | None = None
+    """The models that the key may use; None: all."""
+    admin: bool = False
+
+    def may_use(self, model: str) -> bool:
+        """Tell whether this caller may use *model* (its public name)."""
+        return self.models is None or model in self.models
+
+
+class Upstream(Value, frozen=True, kw_only=True):
+    """One place that answers for a model. Times are in seconds; None: no limit."""
+
+    name: str
+    base_url: str
+    """Such as `https://api.openai.com/v1`: what an endpoint's path is put behind."""
+    authorization: str = ""
+    """The value of the `Authorization` header sent there; empty: none is sent. A secret."""
+    connect_timeout: float = 10.0
+    first_byte_timeout: float = 300.0
+    idle_timeout: float = 120.0
+    """Silence between two reads of an answer."""
+    total_timeout: float = 1800.0
+
+    def __repr__(self) -> str:
+        """Name it without its key, for it may stand in a traceback."""
+        return f"Upstream({self.name!r}, {self.base_url!r})"
+
+    __str__ = __repr__
+
+
+class Target(Value, frozen=True, kw_only=True):
+    """Where a call goes: the model as the caller names it, and as the upstream does."""
+
+    model: str
+    upstream_model: str
+    upstream: Upstream
+
+
+class Permit(Value, frozen=True, kw_only=True):
+    """What `admit` reserved for a call. Empty while there are no limits."""
+
+    windows: tuple[str, ...] = ()
+
+
+class Usage(Value, frozen=True, kw_only=True):
+    """Tokens of one call. Input includes cached, output includes reasoning; the parts are kept as parts."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_5m_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    audio_output_tokens: int | None = None
+    image_tokens: int | None = None
+    accepted_prediction_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+    audio_seconds: float | None = None
+    images: int | None = None
+
+
+class Attempt(Value, frozen=True, kw_only=True):
+    """One try at an upstream, of which a call may need several."""
+
+    upstream: str
+    status: int | None = None
+    """None: no status line arrived."""
+    error: str | None = None
+    duration: float = 0.0
+    """Seconds, to the end of the headers or to the failure."""
+
+
+class UsageRecord(Value, frozen=True, kw_only=True):
+    """One call, as it is kept. The same shape in the journal, in a Celery message and in the ledger."""
+
+    request_id: str
+    """UUIDv7, also the answer's `x-request-id`."""
+    at: datetime
+    """When the call was admitted, aware UTC: decides its day, rollup and quota window."""
+    model: str
+    """As the caller named it, if it is configured; else what was asked for, cut to 200 characters."""
+    upstream_model: str | None = None
+    response_model: str | None = None
+    """What the upstream says that answered."""
+    service_tier: str | None = None
+    user: str
+    key: str
+    group: str | None = None
+    end_user: str | None = None
+    """The body's `user`."""
+    tags: tuple[str, ...] = ()
+    client_request_id: str | None = None
+    """The caller's own `x-request-id`, cleaned."""
+    endpoint: str
+    """`chat`, `completions`, `embeddings`, …: the name of a row in `gateway/endpoints.py`."""
+    stream: bool = False
+    outcome: Outcome
+    status: int | None = None
+    """The HTTP status the caller was given; None: none was (aborted)."""
+    error: str | None = None
+    """A code of ours, such as `upstream_timeout`, or the upstream's error code. Never a message."""
+    finish_reason: str | None = None
+    provider_request_id: str | None = None
+    upstream: str | None = None
+    """None: no upstream was called."""
+    attempts: tuple[Attempt, ...] = ()
+    duration: float | None = None
+    """Seconds from the request's arrival to the last byte from upstream; None: unknown (aborted)."""
+    ttft: float | None = None
+    """Seconds from the request's arrival to the first byte of the answer's body."""
+    usage: Usage = Usage()
+    usage_source: UsageSource = "none"
+    usage_raw: Mapping[str, Any] | None = None
+    """The provider's own usage object, as it came."""
+    cost: Decimal | None = None
+    """USD. None: no price is known. Zero: known to be free."""
+    quota_tokens: int | None = None
+    quota_cost: Decimal | None = None
