@@ -99,9 +99,12 @@ class Fault(msgspec.Struct, frozen=True):
     """What is wrong and what was expected."""
     line: int | None = None
     """In the config file, from 1."""
+    variable: str | None = None
+    """The environment variable that it came from, instead of a line."""
 
     def __str__(self) -> str:
-        where = f" (line {self.line})" if self.line else ""
+        place = self.variable or (f"line {self.line}" if self.line else "")
+        where = f" ({place})" if place else ""
         return f"{self.path}{where}: {self.message}"
 
 

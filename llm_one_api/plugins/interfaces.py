@@ -43,6 +43,8 @@ class PluginContext(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str
     """A secret: it may hold a password."""
     key_prefix: str = "oneapi:"
+    models: Mapping[str, Target] = {}
+    """The section `models`: what `default_router` routes by. The targets hold the upstreams' keys."""
 
 
 class PluginConfig(dict[str, Any]):

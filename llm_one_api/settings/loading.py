@@ -1,0 +1,140 @@
+"""The file, the environment, the schema: `load` puts them together, and tells every fault at once."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from llm_one_api.errors import ConfigError, Fault
+from llm_one_api.settings.faults import explain
+from llm_one_api.settings.overriding import override
+from llm_one_api.settings.reading import Document, Keys, Reader, Unreadable, compose, decode
+from llm_one_api.settings.schema import PLUGIN_KINDS, Settings
+
+DEFAULT_FILE = Path("config/llm-one-api.yaml")
+SAMPLE_KEY = "sk-local-dev"
+"""The key of the documented default config: everybody knows it."""
+
+PluginCheck = Callable[[str, Sequence[str], Mapping[str, Mapping[str, Any]]], Sequence[Fault]]
+"""Checks one kind's plugins: (kind, names that are on, sections by name) → faults."""
+
+
+def load(
+    path: Path | str | None = None, environ: Mapping[str, str] = os.environ, *, check: PluginCheck | None = None
+) -> Settings:
+    """Read the settings; raise `ConfigError` with every fault there is.
+
+    The file is *path*, else `LLM_ONE_API_CONFIG`, else `config/llm-one-api.yaml` in the current folder, else the
+    packaged default. With *check* (`plugins.manager.check`) the plugins' sections are checked along with the rest.
+    """
+    source, raw = _open(path, environ)
+    document = Document()
+    try:
+        _read(raw, document, environ)
+        override(document, environ)
+    except Unreadable as error:
+        raise ConfigError([*document.faults, Fault("the file", error.message, error.line)], source) from None
+    settings = None
+    try:
+        settings = Settings.model_validate(document.data)
+    except ValidationError as error:
+        explain(error, document)
+    _check_sample_key(document)
+    if check is not None:
+        _check_plugins(document, check)
+    if document.faults or settings is None:
+        raise ConfigError(_in_order(document.faults), source)
+    return settings
+
+
+def source(path: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """Name the file that `load` would read."""
+    chosen = _choose(path, environ)
+    return str(chosen) if chosen else f"packaged default (there is no {DEFAULT_FILE} here)"
+
+
+def _choose(path: Path | str | None, environ: Mapping[str, str]) -> Path | None:
+    named = path or environ.get("LLM_ONE_API_CONFIG")
+    if named:
+        return Path(named)
+    return DEFAULT_FILE if DEFAULT_FILE.is_file() else None
+
+
+def _open(path: Path | str | None, environ: Mapping[str, str]) -> tuple[str, bytes]:
+    name, chosen = source(path, environ), _choose(path, environ)
+    try:
+        if chosen is None:
+            return name, files("llm_one_api.settings").joinpath("default.yaml").read_bytes()
+        with chosen.open("rb") as file:
+            # One byte more than is allowed tells that it is too large, also of a device that never ends.
+            return name, file.read(2**20 + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
+        raise ConfigError([Fault("the file", f"cannot be read: {reason}")], name) from None
+
+
+def _read(raw: bytes, document: Document, environ: Mapping[str, str]) -> None:
+    node = compose(decode(raw))
+    if node is None or (isinstance(node, yaml.ScalarNode) and node.value in {"", "~", "null"}):
+        return
+    if not isinstance(node, yaml.MappingNode):
+        raise Unreadable("must be sections (lines of name: value)", node.start_mark.line + 1)
+    data = Reader(document, environ).value(node, ())
+    document.data = data if isinstance(data, dict) else {}
+
+
+def _check_plugins(document: Document, check: PluginCheck) -> None:
+    """Let the plugins check what is theirs, also when something else is wrong."""
+    for kind in PLUGIN_KINDS:
+        try:
+            part = Settings.model_validate({k: document.data.get(k) for k in ("plugins", kind)})
+        except ValidationError:
+            continue  # its faults are told already, and there is nothing to hand over
+        for fault in check(kind, getattr(part.plugins, kind), getattr(part, kind)):
+            known = next((path for path in document.origins if ".".join(path) == fault.path), None)
+            document.blame(known or tuple(fault.path.split(".")), fault.message)
+
+
+def _check_sample_key(document: Document) -> None:
+    """Refuse to offer the published key to other machines."""
+    host = _at(document.data, ("server", "host")) or Settings().server.host
+    names = _at(document.data, ("plugins", "auth")) or Settings().plugins.auth
+    keys = _at(document.data, ("auth", "default_auth", "api_keys"))
+    if _is_loopback(str(host)) or "default_auth" not in names or not isinstance(keys, list):
+        return
+    digest = hashlib.sha256(SAMPLE_KEY.encode()).hexdigest()
+    for number, entry in enumerate(keys):
+        entry = entry if isinstance(entry, dict) else {"key": entry}
+        if entry.get("enabled") is False:
+            continue
+        if entry.get("key") == SAMPLE_KEY or str(entry.get("key_sha256")).lower() == digest:
+            document.blame(
+                ("auth", "default_auth", "api_keys", str(number)),
+                f"is the published sample key, and server.host ({host}) lets other machines in: set the environment "
+                "variable LLM_ONE_API_KEY to a key of your own, or server.host to 127.0.0.1",
+            )
+
+
+def _at(data: Any, path: Keys) -> Any:
+    for step in path:
+        data = data.get(step) if isinstance(data, dict) else None
+    return data
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _in_order(faults: Sequence[Fault]) -> list[Fault]:
+    return sorted(faults, key=lambda fault: (fault.line is None, fault.line or 0, fault.path))

@@ -1,0 +1,131 @@
+"""`Settings`: all sections together, and the plain values that the rest of the program is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from llm_one_api.plugins.interfaces import LogFile, PluginContext
+from llm_one_api.settings.kinds import Expect, Folder, ModelName, TimeZone, fault
+from llm_one_api.settings.models import ModelSettings
+from llm_one_api.settings.sections import (
+    BrokerSettings,
+    DeliverySettings,
+    JournalSettings,
+    LedgerSettings,
+    LoggingSettings,
+    MonitoringSettings,
+    PluginsSettings,
+    RateLimitSettings,
+    RedisSettings,
+    RelaySettings,
+    Section,
+    ServerSettings,
+)
+from llm_one_api.values import Target
+
+PLUGIN_KINDS = ("auth", "model_route", "stats")
+"""The sections whose parts are read by plugins only."""
+
+
+def _without_nothing(sections: Any) -> Any:
+    """Take a plugin's name with nothing behind it for an empty section."""
+    if not isinstance(sections, dict):
+        return sections
+    return {name: {} if section is None else section for name, section in sections.items()}
+
+
+def _switched_off(feature: str) -> AfterValidator:
+    def refuse(section: dict[str, Any]) -> dict[str, Any]:
+        on = [v for k, v in section.items() if v is not None and (k != "enabled" or str(v).lower() not in _OFF)]
+        if on:
+            raise fault(f"{feature} not available in this version (has not landed yet); leave this section out")
+        return section
+
+    return AfterValidator(refuse)
+
+
+_OFF = {"false", "no", "off", "0"}
+_PLUGIN = Expect("the plugin's own settings, as name: value")
+_EMPTY = Expect("left out")
+PluginSections = Annotated[dict[str, dict[str, Any]], BeforeValidator(_without_nothing), _PLUGIN]
+
+
+class Settings(Section):
+    """Everything the config says. Made by `load`; printed, it shows no secret."""
+
+    server: ServerSettings = ServerSettings()
+    plugins: PluginsSettings = PluginsSettings()
+    auth: PluginSections = Field(default={}, repr=False)
+    """One part for each auth plugin, by its name; what may stand there, the plugin says."""
+    model_route: PluginSections = Field(default={}, repr=False)
+    """One part for each model_route plugin, by its name."""
+    stats: PluginSections = Field(default={}, repr=False)
+    """One part for each stats plugin, by its name."""
+    models: Annotated[dict[ModelName, ModelSettings], Expect("models by name")] = {}
+    data_dir: Folder = Path("data")
+    """The folder for what is kept on this machine: the journal, and the Valkey of `llm-one-api up`."""
+    timezone: TimeZone = "UTC"
+    """The one time zone, for timestamps in statistics and for where a day begins."""
+    logging: LoggingSettings = LoggingSettings()
+    redis: RedisSettings = RedisSettings()
+    broker: BrokerSettings = BrokerSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    journal: JournalSettings = JournalSettings()
+    relay: RelaySettings = RelaySettings()
+    delivery: DeliverySettings = DeliverySettings()
+    rate_limit: RateLimitSettings = RateLimitSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
+    quota: Annotated[dict[str, Any], _EMPTY, _switched_off("token and cost limits are")] = {}
+    """Limits by tokens and cost; not available in this version."""
+    pricing: Annotated[dict[str, Any], _EMPTY, _switched_off("prices are")] = {}
+    """What tokens cost; not available in this version."""
+    alerts: Annotated[dict[str, Any], _EMPTY, _switched_off("alerts are")] = {}
+    """Rules that call somebody; not available in this version."""
+    export: Annotated[dict[str, Any], _EMPTY, _switched_off("the export of a day's statistics is")] = {}
+    """Files of a day's statistics; not available in this version."""
+
+    @property
+    def redis_url(self) -> str:
+        """Where Redis is. A secret: it may hold a password."""
+        return self.redis.url or "redis://127.0.0.1:6379/0"
+
+    @property
+    def broker_url(self) -> str:
+        """Where the broker is. A secret: it may hold a password."""
+        return self.broker.url or self.redis_url
+
+    @property
+    def journal_folder(self) -> Path:
+        """Where the journal is."""
+        return self.journal.folder or self.data_dir / "journal"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The one time zone."""
+        return ZoneInfo(self.timezone)
+
+    def targets(self) -> dict[str, Target]:
+        """Tell where calls to each model go, in the order of the file."""
+        return {name: model.target(name) for name, model in self.models.items()}
+
+    def plugin_context(self) -> PluginContext:
+        """Tell what every plugin may know."""
+        return PluginContext(
+            zone=self.zone,
+            log_file=LogFile(
+                file=self.logging.file, rotate=self.logging.rotate, backup_count=self.logging.backup_count
+            ),
+            redis_url=self.redis_url,
+            key_prefix=self.redis.key_prefix,
+            models=self.targets(),
+        )
+
+    def plugin_sections(self) -> Iterator[tuple[str, tuple[str, ...], Mapping[str, Mapping[str, Any]]]]:
+        """Give each kind of plugin, the names that are on, and the sections."""
+        for kind in PLUGIN_KINDS:
+            yield kind, getattr(self.plugins, kind), getattr(self, kind)
