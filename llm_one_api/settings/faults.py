@@ -19,13 +19,12 @@ _SHOWN = 40
 
 def explain(error: ValidationError, document: Document) -> None:
     """Put every fault of *error* into *document*."""
-    known = [fault.path for fault in document.faults]
     for detail in error.errors(include_url=False):
         path = tuple(str(step) for step in detail["loc"] if step != "[key]")
         context = detail.get("ctx", {})
         if context.get("field"):
             path = (*path, context["field"])
-        if ".".join(path) not in known:  # a value that could not be read is told once
+        if not document.is_told(path):
             document.blame(path, _message(detail, path, document))
 
 
@@ -45,7 +44,8 @@ def _message(detail: ErrorDetails, path: Keys, document: Document) -> str:
         return f"must be {expected.text}" if expected else detail["msg"]
     origin = document.origin(path)
     # A variable's number may be shown; its text might be a secret that went astray.
-    hidden = expected.secret or (origin.hidden or origin.variable is not None) and not _is_number(detail["input"])
+    astray = (origin.hidden or origin.variable is not None) and not _is_number(detail["input"])
+    hidden = expected.secret or astray
     shown = _kind(detail["input"]) if hidden else _shown(detail["input"])
     return f"must be {expected.text}, got {shown}"
 
@@ -91,13 +91,12 @@ def section_of(annotation: Any) -> tuple[type[BaseModel] | None, int]:
 
 def _suggestion(name: str, model: type[BaseModel] | None) -> str:
     names = list(model.model_fields) if model else []
-    near = get_close_matches(name.lower().replace("-", "_"), names, 1)
-    if near:
-        return f"; did you mean {near[0]}?"
     elsewhere = [path for path in _leaves(Settings) if path.rpartition(".")[2] == name]
-    if len(elsewhere) == 1:
-        return f"; did you mean {elsewhere[0]}?"
-    return f"; known here: {', '.join(names)}" if names and model is not Settings else ""
+    near = [path for path in elsewhere if path.count(".") == 1] if model is Settings else []
+    near = near or get_close_matches(name.lower().replace("-", "_"), names, 1) or elsewhere
+    if len(near) == 1:
+        return f"; did you mean {near[0]}?"
+    return f"; known here: {', '.join(names)}" if model is not Settings else ""
 
 
 def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -132,4 +131,8 @@ def _kind(value: Any) -> str:
             return "an empty text"
         case str():
             return f"a text of {len(value)} characters"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
     return f"a {type(value).__name__}"

@@ -66,10 +66,12 @@ Batch = Annotated[int, Field(ge=1, le=5000), Expect("a whole number between 1 an
 Window = Annotated[int, Field(ge=1, le=10000), Expect("a whole number between 1 and 10000")]
 BatchWait = Annotated[int, Field(ge=1, le=10000), Expect("milliseconds between 1 and 10000")]
 BackupCount = Annotated[int, Field(ge=0, le=100000), Expect("a whole number between 0 and 100000")]
-Hours = Annotated[float, Field(ge=0, le=87600), Expect("hours between 0 and 87600")]
-Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False), Expect("seconds, more than 0 and at most 86400")]
+Hours = Annotated[float, Field(ge=0, le=87600, allow_inf_nan=False), Expect("hours between 0 and 87600")]
+Seconds = Annotated[
+    float, Field(gt=0, le=86400, allow_inf_nan=False), Expect("a number of seconds above 0, at most 86400")
+]
 SecondsOrNone = Annotated[
-    float | None, Field(gt=0, le=86400, allow_inf_nan=False), Expect("seconds, more than 0 and at most 86400")
+    float | None, Field(gt=0, le=86400, allow_inf_nan=False), Expect("a number of seconds above 0, at most 86400")
 ]
 _SIZE = "a size of at least {} with a unit, such as 32MiB or 100MB, or a number of bytes"
 Size = Annotated[int, BeforeValidator(bytes_of), Field(ge=1024), Expect(_SIZE.format("1KiB"), size=True)]
@@ -179,7 +181,7 @@ def _parts(url: str) -> tuple[str, str, str]:
 
 
 def _is_api_base(url: str) -> str:
-    scheme, host, _ = _parts(url)
+    scheme, _, _ = _parts(url)
     parts = urlsplit(url)
     if scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("no http URL")
@@ -187,7 +189,8 @@ def _is_api_base(url: str) -> str:
         raise fault("must not hold a user or a password; the key goes into api_key")
     if "?" in url or "#" in url:
         raise fault("must not have a query or a fragment (?… or #…): an endpoint's path is put behind it")
-    assert parts.port is None or parts.port > 0, host
+    if parts.port == 0:  # also raises ValueError for what is no port
+        raise ValueError("no port")
     return url.rstrip("/")
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from llm_one_api.errors import ConfigError, Fault
 from llm_one_api.settings.faults import explain
 from llm_one_api.settings.overriding import override
-from llm_one_api.settings.reading import Document, Keys, Reader, Unreadable, compose, decode
+from llm_one_api.settings.reading import MAX_BYTES, Document, Keys, Reader, UnreadableError, compose, decode
 from llm_one_api.settings.schema import PLUGIN_KINDS, Settings
 
 DEFAULT_FILE = Path("config/llm-one-api.yaml")
@@ -40,7 +40,7 @@ def load(
     try:
         _read(raw, document, environ)
         override(document, environ)
-    except Unreadable as error:
+    except UnreadableError as error:
         raise ConfigError([*document.faults, Fault("the file", error.message, error.line)], source) from None
     settings = None
     try:
@@ -75,7 +75,7 @@ def _open(path: Path | str | None, environ: Mapping[str, str]) -> tuple[str, byt
             return name, files("llm_one_api.settings").joinpath("default.yaml").read_bytes()
         with chosen.open("rb") as file:
             # One byte more than is allowed tells that it is too large, also of a device that never ends.
-            return name, file.read(2**20 + 1)
+            return name, file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
         raise ConfigError([Fault("the file", f"cannot be read: {reason}")], name) from None
@@ -86,7 +86,7 @@ def _read(raw: bytes, document: Document, environ: Mapping[str, str]) -> None:
     if node is None or (isinstance(node, yaml.ScalarNode) and node.value in {"", "~", "null"}):
         return
     if not isinstance(node, yaml.MappingNode):
-        raise Unreadable("must be sections (lines of name: value)", node.start_mark.line + 1)
+        raise UnreadableError("must be sections (lines of name: value)", node.start_mark.line + 1)
     data = Reader(document, environ).value(node, ())
     document.data = data if isinstance(data, dict) else {}
 
@@ -100,7 +100,9 @@ def _check_plugins(document: Document, check: PluginCheck) -> None:
             continue  # its faults are told already, and there is nothing to hand over
         for fault in check(kind, getattr(part.plugins, kind), getattr(part, kind)):
             known = next((path for path in document.origins if ".".join(path) == fault.path), None)
-            document.blame(known or tuple(fault.path.split(".")), fault.message)
+            path = known or tuple(fault.path.split("."))
+            if not document.is_told(path):
+                document.blame(path, fault.message)
 
 
 def _check_sample_key(document: Document) -> None:
@@ -111,8 +113,8 @@ def _check_sample_key(document: Document) -> None:
     if _is_loopback(str(host)) or "default_auth" not in names or not isinstance(keys, list):
         return
     digest = hashlib.sha256(SAMPLE_KEY.encode()).hexdigest()
-    for number, entry in enumerate(keys):
-        entry = entry if isinstance(entry, dict) else {"key": entry}
+    for number, written in enumerate(keys):
+        entry = written if isinstance(written, dict) else {"key": written}
         if entry.get("enabled") is False:
             continue
         if entry.get("key") == SAMPLE_KEY or str(entry.get("key_sha256")).lower() == digest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, SecretStr, model_validator
 
 from llm_one_api.settings.kinds import (
     ApiBaseOrNone,
@@ -43,7 +43,7 @@ class UpstreamSettings(Section):
 
     name: TextOrNone = None
     """Its name in records. Nothing: the host of `api_base`."""
-    api_base: ApiBaseOrNone = Field(default=None)
+    api_base: ApiBaseOrNone = None
     """Where it is, such as `https://api.openai.com/v1`."""
     api_key: ApiKeyOrNone = None
     """The key that it is called with. Empty: none is sent."""
@@ -116,14 +116,14 @@ class ModelSettings(Section):
     def target(self, model: str) -> Target:
         """Tell where calls to *model*, which this is, go."""
         place = self.upstreams[0] if self.upstreams else UpstreamSettings(api_base=self.api_base)
-        assert place.api_base is not None
+        base = place.api_base or ""
         key = (self.api_key if place.api_key is None else place.api_key).get_secret_value()
         return Target(
             model=model,
             upstream_model=place.upstream_model or self.upstream_model or model,
             upstream=Upstream(
-                name=place.name or urlsplit(place.api_base).netloc,
-                base_url=place.api_base,
+                name=place.name or urlsplit(base).netloc,
+                base_url=base,
                 authorization=f"Bearer {key}" if key else "",
                 connect_timeout=place.connect_timeout or self.connect_timeout or _DEFAULTS.connect_timeout,
                 first_byte_timeout=place.first_byte_timeout or self.first_byte_timeout or _DEFAULTS.first_byte_timeout,

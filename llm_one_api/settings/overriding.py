@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from llm_one_api.errors import Fault
-from llm_one_api.settings.reading import Document, Keys, Origin, Reader, Unreadable, compose, dotted
+from llm_one_api.settings.reading import Document, Keys, Origin, Reader, UnreadableError, compose, dotted
 
 PREFIX = "LLM_ONE_API__"
 
@@ -20,13 +20,11 @@ def override(document: Document, environ: Mapping[str, str]) -> None:
     for name in sorted(names, key=lambda name: (name.count("__"), name)):
         try:
             _put(document, name, environ[name])
-        except _Astray as astray:
+        except _AstrayError as astray:
             document.faults.append(Fault(dotted(astray.path), astray.message, variable=name))
-        except Unreadable as error:
-            document.faults.append(Fault("the value", error.message, variable=name))
 
 
-class _Astray(Exception):
+class _AstrayError(Exception):
     """A variable's name leads nowhere."""
 
     def __init__(self, path: Keys, message: str) -> None:
@@ -38,7 +36,7 @@ class _Astray(Exception):
 def _put(document: Document, name: str, text: str) -> None:
     steps = name.removeprefix(PREFIX).split("__")
     if not all(steps):
-        raise _Astray((), f"a part of the name is empty; write {PREFIX}SECTION__NAME")
+        raise _AstrayError(("environment",), f"a part of the name is empty; write {PREFIX}SECTION__NAME")
     path: Keys = ()
     inside: Any = document.data
     while True:
@@ -55,15 +53,22 @@ def _put(document: Document, name: str, text: str) -> None:
             below = inside[key] = {}
             document.origins[path] = Origin(variable=name)
         if not isinstance(below, (dict, list)):
-            raise _Astray(path, f"holds a single value, so there is no {steps[0].lower()!r} in it")
+            raise _AstrayError(path, f"holds a single value, so there is no {steps[0].lower()!r} in it")
         inside = below
     document.forget(path)
-    inside[key] = _value(document, name, text, path)
+    try:
+        inside[key] = _value(document, name, text, path)
+    except UnreadableError as error:
+        inside[key] = None
+        document.unread.add(path)
+        raise _AstrayError(path, error.message) from None
 
 
 def _place(items: list[Any], step: str, path: Keys) -> int:
-    if not step.isdecimal() or not step.isascii() or len(step) > 6 or int(step) >= len(items):
-        raise _Astray(path, f"is a list of {len(items)}: its entries are 0 to {len(items) - 1}, there is no {step!r}")
+    if not step.isdecimal() or not step.isascii() or int(step[:9]) >= len(items):
+        raise _AstrayError(
+            path, f"is a list of {len(items)}: its entries are 0 to {len(items) - 1}, there is no {step!r}"
+        )
     return int(step)
 
 
@@ -73,7 +78,7 @@ def _name(inside: dict[str, Any], steps: list[str], path: Keys) -> tuple[str, in
         wanted = _plain("__".join(steps[:taken]))
         same = [name for name in inside if _plain(name) == wanted]
         if len(same) > 1:
-            raise _Astray(path, f"could mean each of {', '.join(map(repr, same))}: change the file instead")
+            raise _AstrayError(path, f"could mean each of {', '.join(map(repr, same))}: change the file instead")
         if same:
             return same[0], taken
     return steps[0].lower(), 1
@@ -86,11 +91,9 @@ def _plain(name: str) -> str:
 def _value(document: Document, variable: str, text: str, path: Keys) -> Any:
     """Read a variable's value: flow YAML if it begins like it, else a scalar exactly as it stands."""
     document.origins[path] = Origin(variable=variable, hidden=True)
-    if text.lstrip()[:1] in {"{", "[", '"', "'"} and text.strip():
-        node = compose(text)
-        assert node is not None
-    else:
-        tag = yaml.resolver.Resolver().resolve(yaml.ScalarNode, text, (True, False))
+    node = compose(text) if text.lstrip().startswith(("{", "[", '"', "'")) else None
+    if node is None:
+        tag = yaml.resolver.Resolver().resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         mark = yaml.Mark(variable, 0, 0, 0, None, 0)
         node = yaml.ScalarNode(tag, text, mark, mark)
     return Reader(document, {}, variable).value(node, path)

@@ -21,8 +21,10 @@ Keys = tuple[str, ...]
 MAX_BYTES = 2**20
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
+_SHOWN = 60
 _TAG = "tag:yaml.org,2002:"
-_SCALARS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")}
+_TEXTS = {_TAG + kind for kind in ("str", "value", "merge")}
+_SCALARS = _TEXTS | {_TAG + kind for kind in ("int", "float", "bool", "null", "timestamp")}
 _VARIABLE = re.compile(r"(?P<plain>\$\$\{)|\$\{(?P<body>[^{}]*)\}|\$\{")
 _BODY = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.ASCII | re.DOTALL)
 
@@ -45,6 +47,12 @@ class Document:
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[Keys, Origin] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    unread: set[Keys] = field(default_factory=set)
+    """What could not be read: told already, and None in the data."""
+
+    def is_told(self, path: Keys) -> bool:
+        """Tell whether something wrong at *path* only follows from what could not be read."""
+        return any(path[: len(known)] == known[: len(path)] for known in self.unread)
 
     def origin(self, path: Keys) -> Origin:
         """Tell where *path*, or the nearest thing around it, was written."""
@@ -64,7 +72,7 @@ class Document:
             del self.origins[known]
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """The text cannot be used at all."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
@@ -76,7 +84,7 @@ class Unreadable(Exception):
 
 def dotted(path: Keys) -> str:
     """Write *path* for a person."""
-    parts = (key if len(key) <= 60 else key[:57] + "…" for key in path)
+    parts = (key if len(key) <= _SHOWN else key[: _SHOWN - 1] + "…" for key in path)
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in ".".join(parts)) or "the file"
 
 
@@ -87,7 +95,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.depth >= MAX_DEPTH:
-            raise Unreadable(f"is nested more than {MAX_DEPTH} levels deep", self.line + 1)
+            raise UnreadableError(f"is nested more than {MAX_DEPTH} levels deep", self.line + 1)
         self.depth += 1
         try:
             return super().compose_node(parent, index)
@@ -96,28 +104,28 @@ class _Loader(yaml.SafeLoader):
 
 
 def decode(raw: bytes) -> str:
-    """Decode a config file; raise `Unreadable` naming the line that is not UTF-8."""
+    """Decode a config file; raise `UnreadableError` naming the line that is not UTF-8."""
     if len(raw) > MAX_BYTES:
-        raise Unreadable(f"is larger than {MAX_BYTES} bytes: this cannot be a config file")
+        raise UnreadableError(f"is larger than {MAX_BYTES} bytes: this cannot be a config file")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise Unreadable("is not UTF-8 text: save it as UTF-8", line) from None
+        raise UnreadableError("is not UTF-8 text: save it as UTF-8", line) from None
 
 
 def compose(text: str) -> yaml.Node | None:
-    """Parse *text* into nodes; raise `Unreadable` with the line, and without any of the text."""
+    """Parse *text* into nodes; raise `UnreadableError` with the line, and without any of the text."""
     loader = None
     try:
         loader = _Loader(text)
         node: yaml.Node | None = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise Unreadable(_in_words(error), mark.line + 1 if mark else None) from None
+        raise UnreadableError(_in_words(error), mark.line + 1 if mark else None) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise Unreadable(f"has a control character (U+{ord(text[error.position]):04X}) in it", line) from None
+        raise UnreadableError("has a control character in it", line) from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -151,7 +159,7 @@ class Reader:
         """Make the value at *path*; *line* is that of its name, if it has one."""
         self._values += 1
         if self._values > MAX_VALUES or len(path) > MAX_DEPTH:
-            raise Unreadable("grows without end: aliases (*name) multiply what they stand for", line)
+            raise UnreadableError("grows without end: aliases (*name) multiply what they stand for", line)
         self._document.origins[path] = self._origin(line or node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
@@ -159,8 +167,7 @@ class Reader:
         if node.tag != _TAG + kind:
             return self._refuse_tag(path)
         if id(node) in self._above:
-            self._document.blame(path, "an alias (*name) refers to what it stands in")
-            return None
+            return self._refuse(path, "an alias (*name) refers to what it stands in")
         self._above.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
@@ -209,7 +216,7 @@ class Reader:
             return self._refuse_tag(path)
         if node.tag == _TAG + "null":
             return None
-        if node.tag == _TAG + "str" or not path or path[0] not in PLUGIN_KINDS:
+        if node.tag in _TEXTS or not path or path[0] not in PLUGIN_KINDS:
             return self._fill_in(node.value, path)
         try:
             return yaml.constructor.SafeConstructor().construct_object(node)
@@ -241,13 +248,14 @@ class Reader:
         filled = _VARIABLE.sub(variable, text)
         self._document.origins[path] = Origin(line=line, hidden=True)
         for complaint in dict.fromkeys(complaints):
-            self._document.blame(path, complaint)
+            self._refuse(path, complaint)
         return None if complaints else filled
 
     def _refuse_tag(self, path: Keys) -> None:
         return self._refuse(path, "a tag (!…) is not allowed: a config holds plain text, numbers, lists and mappings")
 
     def _refuse(self, path: Keys, message: str) -> None:
+        self._document.unread.add(path)
         self._document.blame(path, message)
 
     def _blame(self, path: Keys, message: str, line: int) -> None:

@@ -66,7 +66,7 @@ class Settings(Section):
     """One part for each model_route plugin, by its name."""
     stats: PluginSections = Field(default={}, repr=False)
     """One part for each stats plugin, by its name."""
-    models: Annotated[dict[ModelName, ModelSettings], Expect("models by name")] = {}
+    models: Annotated[dict[ModelName, ModelSettings], Expect("models by name")] = Field(default={})
     data_dir: Folder = Path("data")
     """The folder for what is kept on this machine: the journal, and the Valkey of `llm-one-api up`."""
     timezone: TimeZone = "UTC"
@@ -80,13 +80,13 @@ class Settings(Section):
     delivery: DeliverySettings = DeliverySettings()
     rate_limit: RateLimitSettings = RateLimitSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
-    quota: Annotated[dict[str, Any], _EMPTY, _switched_off("token and cost limits are")] = {}
+    quota: Annotated[dict[str, Any], _EMPTY, _switched_off("token and cost limits are")] = Field(default={})
     """Limits by tokens and cost; not available in this version."""
-    pricing: Annotated[dict[str, Any], _EMPTY, _switched_off("prices are")] = {}
+    pricing: Annotated[dict[str, Any], _EMPTY, _switched_off("prices are")] = Field(default={})
     """What tokens cost; not available in this version."""
-    alerts: Annotated[dict[str, Any], _EMPTY, _switched_off("alerts are")] = {}
+    alerts: Annotated[dict[str, Any], _EMPTY, _switched_off("alerts are")] = Field(default={})
     """Rules that call somebody; not available in this version."""
-    export: Annotated[dict[str, Any], _EMPTY, _switched_off("the export of a day's statistics is")] = {}
+    export: Annotated[dict[str, Any], _EMPTY, _switched_off("the export of a day's statistics is")] = Field(default={})
     """Files of a day's statistics; not available in this version."""
 
     @property

@@ -1,0 +1,57 @@
+"""`llm-one-api check-config`: every fault of a config at once, or what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from llm_one_api import settings
+from llm_one_api.errors import ConfigError
+from llm_one_api.plugins import manager
+
+
+@click.command()
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The file; else LLM_ONE_API_CONFIG, else config/llm-one-api.yaml, else the packaged default.",
+)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+def command(config: Path | None, file: Path | None) -> None:
+    """Check the config FILE: print every fault and exit with 2, or print what it comes to."""
+    if config and file:
+        raise click.UsageError("Give the file once: as an argument or with --config.")
+    try:
+        loaded = settings.load(config or file, check=manager.check)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(2) from None
+    click.echo(f"{settings.source(config or file)}: good")
+    for label, text in _summary(loaded):
+        click.echo(f"  {label:<9}{text}")
+
+
+def _summary(loaded: settings.Settings) -> Iterator[tuple[str, str]]:
+    server = loaded.server
+    yield "listens", f"http://{server.host}:{server.port}, {server.workers} process(es)"
+    if not loaded.models:
+        yield "models", "none (`llm-one-api up` offers `demo`, which invents its answers)"
+    label = "models"
+    for name, target in loaded.targets().items():
+        alias = "" if target.upstream_model == name else f" as {target.upstream_model}"
+        key = "" if target.upstream.authorization else ", without a key"
+        yield label, f"{name} → {urlsplit(target.upstream.base_url).netloc}{alias}{key}"
+        label = ""
+    label = "plugins"
+    for kind, names, _ in loaded.plugin_sections():
+        yield label, f"{kind}: {', '.join(names) or 'none'}"
+        label = ""
+    yield "stores", f"ledger {settings.masked(loaded.ledger.url)}"
+    redis = settings.masked(loaded.redis.url or "one of its own with `llm-one-api up`, else 127.0.0.1:6379")
+    yield "", f"redis {redis}"
+    yield "", f"broker {settings.masked(loaded.broker.url or 'the same redis')}"
+    yield "", f"journal {loaded.journal_folder}"
+    yield "log", f"{loaded.logging.file} ({loaded.logging.rotate}, {loaded.timezone})"
