@@ -72,11 +72,11 @@ class Plugin:
         """Keep the section as `self.config`."""
         self.config = config
 
-    def initialize(self) -> None | Awaitable[None]:
+    def initialize(self) -> Awaitable[None] | None:
         """Open what is needed, in the process that will use it. Optional."""
         return None
 
-    def cleanup(self) -> None | Awaitable[None]:
+    def cleanup(self) -> Awaitable[None] | None:
         """Close it again, when the process ends or the instance is replaced. Optional."""
         return None
 
@@ -124,17 +124,20 @@ class StatsPlugin(Plugin):
     `request_id`. A plugin that raises is retried in a fresh instance, with backoff, and delays nobody but itself.
     """
 
-    def record_response(self, response_info: ResponseInfo) -> None | Awaitable[None]:
+    def record_response(self, response_info: ResponseInfo) -> Awaitable[None] | None:
         """Keep one finished call. May be `async def` or plain. The only method that must be there."""
         raise NotImplementedError
 
-    def record_request(self, request_info: ResponseInfo) -> None | Awaitable[None]:
+    def record_request(self, request_info: ResponseInfo) -> Awaitable[None] | None:  # noqa: ARG002
         """Take note of the call, just before `record_response` and from the same record. Optional."""
         return None
 
 
 class ExactStatsPlugin(StatsPlugin):
-    """A stats plugin that keeps its own place in the ledger, in one transaction with its effects: counts exactly once."""
+    """A stats plugin that keeps its place in the ledger itself, in one transaction with its effects: exactly once.
+
+    It is given whole batches by `record_batch`; `record_response` is not called.
+    """
 
     @abstractmethod
     def position(self, since: int) -> int:
