@@ -1,0 +1,3 @@
+"""`gunicorn -c config/gunicorn.conf.py wsgi:application`."""
+
+from llm_one_api.web.gunicorn_conf import *  # noqa: F403

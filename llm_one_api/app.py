@@ -1,0 +1,109 @@
+"""`create_app`: the one place that joins the serving parts."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+from flask import Flask
+from flask.sessions import SessionInterface
+from werkzeug.wrappers import Response
+
+from llm_one_api import logs
+from llm_one_api.gateway.admit import Admit, Unlimited
+from llm_one_api.gateway.authenticate import Authenticate
+from llm_one_api.gateway.forward import Forward
+from llm_one_api.gateway.line import Line
+from llm_one_api.gateway.record import Record
+from llm_one_api.gateway.route import Route
+from llm_one_api.gateway.watch import Bounds, Watch
+from llm_one_api.plugins import manager, memory
+from llm_one_api.settings import Settings, load
+from llm_one_api.stores.counters import connect
+from llm_one_api.stores.journal.writer import Journal
+from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.web import door, errors, health, models, proxy, stats
+from llm_one_api.web.house import LIFELINE, House
+from llm_one_api.web.off_hub import off_hub
+
+
+class NoSessions(SessionInterface):
+    """The gateway keeps no sessions: not opening one saves its time on each call."""
+
+    def open_session(self, app: Flask, request: object) -> None:
+        """Open none."""
+
+    def save_session(self, app: Flask, session: object, response: Response) -> None:
+        """Save none."""
+
+
+class Gateway(Flask):
+    """The Flask application, with the housekeeping of its process."""
+
+    session_interface = NoSessions()
+    house: House
+
+
+def create_app(settings: Settings | None = None) -> Gateway:
+    """Join everything up. Opens no connection and starts nothing: `app.house.start()` does, after the fork."""
+    settings = settings or load(check=manager.check)
+    logs.configure(settings.logging.level, settings.logging.format)
+    context = settings.plugin_context()
+    server = settings.server
+    refuse_when_full = settings.journal.on_full == "refuse"
+
+    watch = Watch(
+        Bounds(
+            max_streams=server.max_streams,
+            body_timeout=server.body_timeout,
+            client_stall_timeout=server.client_stall_timeout,
+            on_client_gone=server.on_client_gone,
+            half_close=server.half_close,
+            drain_seconds=server.drain_seconds,
+            drain_bytes=server.drain_bytes,
+        )
+    )
+    journal = Journal(
+        settings.journal_folder,
+        segment_bytes=settings.journal.segment_bytes,
+        segment_seconds=settings.journal.segment_seconds,
+        fsync=settings.journal.fsync,
+        offload=off_hub,
+    )
+    authenticate = Authenticate(manager.load_auth(settings.plugins.auth, settings.auth, context))
+    line = Line(
+        authenticate=authenticate,
+        route=Route(manager.load_routes(settings.plugins.model_route, settings.model_route, context)),
+        admit=Admit(Unlimited()),
+        record=Record(journal, refuse_when_full=refuse_when_full),
+        forward=Forward(),
+        watch=watch,
+    )
+    ledger = Ledger(settings.ledger.url)
+    redis = connect(settings.redis_url)
+    condition = health.Condition()
+
+    app = Gateway("llm_one_api", static_folder=None)
+    app.house = House(
+        watch=watch,
+        journal=journal,
+        journal_folder=settings.journal_folder,
+        sync_every=settings.journal.fsync_interval,
+        condition=condition,
+        refuse_when_full=refuse_when_full,
+        probes={"ledger": lambda: _discard(ledger.last_seq()), "redis": lambda: _discard(redis.ping())},
+        draining_marker=settings.data_dir / "run" / "draining",
+        lifeline=int(os.environ[LIFELINE]) if LIFELINE in os.environ else None,
+    )
+    door.register(app)
+    errors.register(app)
+    proxy.register(app, line, max_body_bytes=server.max_body_bytes)
+    models.register(app, line)
+    health.register(app, condition, authenticate, lambda: app.house.draining)
+    memory_reader = partial(memory.read, redis, context.key_prefix) if "memory" in settings.plugins.stats else None
+    stats.register(app, authenticate, ledger, settings.zone, memory_reader)
+    return app
+
+
+def _discard(_: object) -> None:
+    """Forget a probe's answer: that one came is all that is asked."""

@@ -1,0 +1,85 @@
+"""Server-sent events as bytes: where they end, and what they say. No I/O, no clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+LONGEST_HELD = 64 * 1024
+"""Bytes of an incomplete event that are held back at most; a longer one passes as it comes."""
+
+_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
+
+
+class EventCutter:
+    """Cuts a stream into pieces that end where an event ends, without changing a byte.
+
+    An event of more than `LONGEST_HELD` bytes passes raw, so memory is bounded; `on_boundary` says whether what has
+    been handed out so far ends with an event, so that an event of ours could follow.
+    """
+
+    __slots__ = ("_held", "on_boundary")
+
+    def __init__(self) -> None:
+        self._held = b""
+        self.on_boundary = True
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what arrived; give all complete events, or b"" while the first is incomplete."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        if data.endswith(b"\n\n"):
+            self.on_boundary = True
+            return data
+        end = _end_of_last(data)
+        if end == 0:
+            if len(data) > LONGEST_HELD:
+                self.on_boundary = False
+                return data
+            self._held = data
+            return b""
+        self._held = data[end:]
+        self.on_boundary = True
+        return data[:end]
+
+    def flush(self) -> bytes:
+        """Give what is left, for a stream that ends without a blank line."""
+        rest, self._held = self._held, b""
+        if rest:
+            self.on_boundary = False
+        return rest
+
+
+def _end_of_last(data: bytes) -> int:
+    """Find where the last complete event in *data* ends; 0: none does."""
+    end = 0
+    for blank in (b"\n\n", b"\n\r\n", b"\r\r"):
+        at = data.rfind(blank)
+        if at >= 0:
+            end = max(end, at + len(blank))
+    return end
+
+
+def events(batch: bytes) -> Iterator[bytes]:
+    """Cut *batch* into its events, each with the blank line that ends it (the last may lack it)."""
+    start = 0
+    for end in _EVENT_END.finditer(batch):
+        yield batch[start : end.end()]
+        start = end.end()
+    if start < len(batch):
+        yield batch[start:]
+
+
+def data_of(event: bytes) -> bytes:
+    """Read an event's data: its `data:` lines joined by newlines; b"" if it has none (a comment, say)."""
+    found = []
+    for line in event.splitlines():
+        if line.startswith(b"data:"):
+            found.append(line[6:] if line[5:6] == b" " else line[5:])
+    return b"\n".join(found)
+
+
+def event_of(data: bytes) -> bytes:
+    """Write an event with *data*, which must have no newline."""
+    return b"data: " + data + b"\n\n"

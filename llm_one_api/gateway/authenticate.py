@@ -1,0 +1,41 @@
+"""First stage: whose key is it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llm_one_api.errors import InvalidKey
+from llm_one_api.plugins.interfaces import AuthPlugin
+from llm_one_api.values import Caller, fingerprint
+
+_WRONG = "Incorrect API key provided. Send the key that you were given for this gateway as `Authorization: Bearer KEY`."
+_MISSING = (
+    "You didn't provide an API key. Send the key that you were given for this gateway as `Authorization: Bearer KEY`."
+)
+
+
+class Authenticate:
+    """Ask the auth plugins in their order; the first that knows the key decides."""
+
+    def __init__(self, plugins: Sequence[AuthPlugin]) -> None:
+        """Keep the plugins."""
+        self._plugins = tuple(plugins)
+
+    def __call__(self, api_key: str) -> Caller:
+        """Tell who calls. Raises InvalidKey."""
+        if not api_key:
+            raise InvalidKey(_MISSING)
+        told = None
+        for plugin in self._plugins:
+            result = plugin.authenticate(api_key)
+            if result.authenticated:
+                key = fingerprint(api_key)
+                return Caller(
+                    key=key,
+                    user=result.user or key,
+                    group=result.group,
+                    models=result.models,
+                    admin=result.admin,
+                )
+            told = told or result.error
+        raise InvalidKey(told or _WRONG)

@@ -1,0 +1,211 @@
+"""The body of a streamed answer: whole events, as they come, and its record, however it ends."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from llm_one_api.dialects import openai, sse
+from llm_one_api.gateway.forward import Answer
+from llm_one_api.gateway.http import BadAnswer, ConnectionEnded
+from llm_one_api.gateway.record import Entry
+from llm_one_api.gateway.reply import StreamBroken
+from llm_one_api.gateway.watch import Cut, Visit, Watch, Why
+from llm_one_api.values import Outcome
+
+AFTER_DONE = 1.0
+"""Seconds that an upstream has to end its message after `[DONE]`; nothing that counts comes in them."""
+
+
+class Stream:
+    """Passes a stream on and reports how it ended, once.
+
+    A class and not a generator: WSGI promises to call `close`, but a generator that is closed before its first `next`
+    never runs its `finally`, and that call would go unrecorded.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_begun",
+        "_broken",
+        "_cutter",
+        "_drained",
+        "_entry",
+        "_idle",
+        "_reader",
+        "_visit",
+        "_watch",
+    )
+
+    def __init__(self, answer: Answer, entry: Entry, visit: Visit, watch: Watch) -> None:
+        """Read nothing yet."""
+        self._answer = answer
+        self._entry = entry
+        self._visit = visit
+        self._watch = watch
+        self._idle = answer.upstream.idle_timeout
+        self._cutter = sse.EventCutter()
+        self._reader = openai.StreamReader(hide_usage=answer.hides_usage)
+        self._begun = False
+        self._broken = False
+        self._drained = 0
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> bytes:
+        """Give all complete events that have arrived, waiting for the first; at the very first, b"" rather than wait.
+
+        So the caller gets the head of the answer when we have it, and not only with the first token.
+        """
+        if self._broken:
+            raise StreamBroken
+        visit = self._visit
+        if not self._begun:
+            self._begun = True
+            if not self._answer.has_body:
+                return b""
+        while True:
+            try:
+                data = self._receive()
+            except Cut as cut:
+                return self._cut(cut.why)
+            except (OSError, ConnectionEnded, BadAnswer):
+                return self._break(
+                    "truncated", "upstream_truncated", "The upstream broke off in the middle of the stream."
+                )
+            if not data:
+                return self._end()
+            batch = self._cutter.feed(data)
+            if not batch:
+                continue
+            out = self._reader.feed(batch)
+            if self._reader.done:
+                self._close()
+            if visit.client_gone and not self._entry.closed:
+                self._drain()
+                raise StreamBroken
+            if out:
+                visit.wait_caller()
+                return out
+
+    def close(self) -> None:
+        """Record a stream that nobody reads any more. WSGI calls this at the end, on an error and on a hang-up."""
+        if not self._entry.closed:
+            if self._visit.cut_for in {None, "client_gone"} and self._watch.bounds.on_client_gone == "drain":
+                self._drain()
+            else:
+                self._left(self._visit.cut_for or "client_gone")
+        self._leave()
+
+    # -- reading --
+
+    def _receive(self) -> bytes:
+        visit = self._visit
+        if not self._answer.complete:
+            visit.wait("idle", AFTER_DONE if self._entry.closed else self._idle)
+        try:
+            data = self._answer.read()
+        except BaseException:
+            self._answer.abort()
+            raise
+        finally:
+            visit.go_on()
+        if self._entry.first_byte_at is None:
+            self._entry.first_byte_at = time.monotonic()
+        return data
+
+    def _drain(self) -> None:
+        """Read on without the caller, within bounds, to learn the usage."""
+        bounds = self._watch.bounds
+        self._visit.client_gone = True
+        self._visit.total_deadline = min(self._visit.total_deadline, time.monotonic() + bounds.drain_seconds)
+        error = "client_gone"
+        try:
+            while not self._reader.done:
+                data = self._receive()
+                if not data:
+                    break
+                self._drained += len(data)
+                if self._drained > bounds.drain_bytes:
+                    break
+                self._reader.feed(self._cutter.feed(data))
+        except (Cut, OSError, ConnectionEnded, BadAnswer):
+            error = "client_gone"
+        self._left(error)
+
+    # -- the ways to end --
+
+    def _end(self) -> bytes:
+        """The upstream's message is complete."""
+        if self._entry.closed:
+            self._leave()
+            raise StopIteration
+        rest = self._reader.feed(self._cutter.flush())
+        reader = self._reader
+        if not (reader.done or reader.finish_reason or reader.error):
+            return rest + self._break(
+                "truncated", "upstream_truncated", "The upstream ended the stream before its end."
+            )
+        self._close()
+        self._leave()
+        if not rest:
+            raise StopIteration
+        self._visit.wait_caller()
+        return rest
+
+    def _cut(self, why: Why) -> bytes:
+        """The watch ended the wait."""
+        if self._entry.closed:  # all that counts was handed on; only the end of the message is missing
+            self._leave()
+            raise StopIteration
+        if why == "client_gone":
+            self._left(why)
+            raise StreamBroken
+        if why == "draining":
+            return self._break("aborted", "shutting_down", "The gateway is being stopped.")
+        return self._break("timeout", f"upstream_timeout_{why}", "The upstream took too long.")
+
+    def _break(self, outcome: Outcome, code: str, message: str) -> bytes:
+        """End the stream with an error event, which starts where an event ended; then the connection is aborted."""
+        if self._entry.closed:
+            self._leave()
+            raise StopIteration
+        self._close(outcome, code)
+        self._answer.abort()
+        self._leave()
+        self._broken = True
+        error = {"error": {"message": message, "type": "api_error", "param": None, "code": code}}
+        self._visit.wait_caller()
+        return (b"" if self._cutter.on_boundary else b"\n\n") + sse.event_of(msgspec.json.encode(error))
+
+    def _left(self, error: str) -> None:
+        """The caller is not there any more (or does not read, or we stop while it does not)."""
+        outcome: Outcome = "aborted" if error == "draining" else "client_gone"
+        self._close(outcome, error)
+        self._answer.abort()
+
+    def _close(self, outcome: Outcome | None = None, error: str | None = None) -> None:
+        reader = self._reader
+        usage = openai.usage_of(reader.usage_raw)
+        self._entry.close(
+            outcome or ("stream_error" if reader.error else "success"),
+            status=self._answer.status,
+            error=error or reader.error,
+            usage=usage,
+            usage_source="reported" if usage else "none",
+            usage_raw=reader.usage_raw,
+            response_model=reader.model,
+            service_tier=reader.service_tier,
+            finish_reason=reader.finish_reason,
+            provider_request_id=self._answer.provider_request_id,
+        )
+
+    def _leave(self) -> None:
+        """Give back what the call held. May be said twice."""
+        self._watch.leave(self._visit)
+        if self._answer.complete:
+            self._answer.finish()
+        else:
+            self._answer.abort()

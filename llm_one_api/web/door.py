@@ -1,0 +1,59 @@
+"""What every request has in common: its id, its caller's key, and the headers of every answer."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from flask import Flask, Response, g, request
+from uuid_utils import uuid7
+
+_UNCLEAN = re.compile(r"[^\x20-\x7e]")
+
+REQUEST_ID = "x-request-id"
+OVERHEAD = "x-llm-one-api-overhead-ms"
+TAGS = "HTTP_X_LLM_ONE_API_TAGS"
+MOST_TAGS = 5
+
+
+def new_id() -> str:
+    """Make a call's id: a UUIDv7, so that ids sort by time."""
+    return str(uuid7())
+
+
+def api_key(environ: dict[str, Any]) -> str:
+    """Read the key from the `Authorization` header; empty: there is none."""
+    scheme, _, key = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def clean(text: str | None, longest: int) -> str | None:
+    """Keep the printable ASCII of a header that a caller chose."""
+    return _UNCLEAN.sub("", text)[:longest].strip() or None if text else None
+
+
+def tags(environ: dict[str, Any]) -> tuple[str, ...]:
+    """Read up to five tags from `x-llm-one-api-tags: a, b`."""
+    text = environ.get(TAGS)
+    if not text:
+        return ()
+    found = (clean(tag, 64) for tag in str(text).split(","))
+    return tuple([tag for tag in found if tag][:MOST_TAGS])
+
+
+def register(app: Flask) -> None:
+    """Give each request its id and each answer its headers."""
+
+    @app.before_request
+    def arrive() -> None:
+        g.started = time.monotonic()
+        g.id = new_id()
+        g.waited = 0.0
+
+    @app.after_request
+    def mark(response: Response) -> Response:
+        headers = response.headers
+        headers[REQUEST_ID] = g.id
+        headers[OVERHEAD] = f"{max(0.0, time.monotonic() - g.started - g.waited) * 1000:.2f}"
+        return response

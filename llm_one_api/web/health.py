@@ -1,0 +1,49 @@
+"""`/health/live` and `/health/ready`: whether to restart us, and whether to send us calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, request
+
+from llm_one_api.errors import InvalidKey
+from llm_one_api.gateway.authenticate import Authenticate
+from llm_one_api.web.door import api_key
+
+
+class Condition:
+    """What the housekeeping last found: read by `/health/ready`, so that asking costs nothing."""
+
+    def __init__(self) -> None:
+        """Not ready before the first look."""
+        self.not_ready: str | None = "starting"
+        """Why no call should be sent here: starting, draining or journal_full."""
+        self.missing: list[str] = []
+        """What is away without stopping calls: redis, ledger, relay."""
+
+
+def register(app: Flask, condition: Condition, authenticate: Authenticate, draining: Callable[[], bool]) -> None:
+    """Add both routes."""
+
+    @app.get("/health/live")
+    def live() -> Response:
+        return _say(200, {"status": "ok"})
+
+    @app.get("/health/ready")
+    def ready() -> Response:
+        not_ready = "draining" if draining() else condition.not_ready
+        if not_ready:
+            return _say(503, {"status": not_ready})
+        body: dict[str, Any] = {"status": "degraded" if condition.missing else "ok"}
+        try:  # what is missing is told to those with a key only
+            authenticate(api_key(request.environ))
+            body["missing"] = condition.missing
+        except InvalidKey:
+            pass
+        return _say(200, body)
+
+
+def _say(status: int, body: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(body), status=status, content_type="application/json")

@@ -1,0 +1,34 @@
+"""`GET /v1/models`: the models that a key may use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from flask import Flask, Response, request
+
+from llm_one_api.gateway.line import Line
+from llm_one_api.web.door import api_key
+
+
+def register(app: Flask, line: Line) -> None:
+    """Add both routes."""
+
+    @app.get("/v1/models")
+    def list_models() -> Response:
+        caller = line.authenticate(api_key(request.environ))
+        return _say({"object": "list", "data": [_model(model) for model in line.route.models(caller)]})
+
+    @app.get("/v1/models/<path:model>")
+    def show_model(model: str) -> Response:
+        caller = line.authenticate(api_key(request.environ))
+        line.route(caller, model)
+        return _say(_model(model))
+
+
+def _model(model: str) -> dict[str, Any]:
+    return {"id": model, "object": "model", "created": 0, "owned_by": "llm-one-api"}
+
+
+def _say(body: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(body), content_type="application/json")
