@@ -1,0 +1,120 @@
+"""Celery's settings, the same for who sends and for who works, each with its reason; and a sender by name.
+
+The numbers behind the reasons were measured; `docs/operations.md` repeats them for operators.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from celery import Celery
+from kombu.entity import Queue
+
+INGEST, DELIVER, JOBS = "ingest", "deliver", "jobs"
+QUEUES = (INGEST, DELIVER, JOBS)
+
+TASK_HARD_LIMIT = 300
+TASK_SOFT_LIMIT = 240
+_VISIBILITY = 900
+
+
+def broker_url(url: str) -> str:
+    """Give *url* as kombu spells it: `unix:///p?db=1`, Redis's way to name a socket, is `redis+socket:///p` there."""
+    parts = urlsplit(url)
+    if parts.scheme != "unix":
+        return url
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    database = query.pop("db", None)
+    if database is not None:
+        query["virtual_host"] = database
+    login = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    return f"redis+socket://{login}{parts.path}{'?' + urlencode(query) if query else ''}"
+
+
+def celery_options(url: str, key_prefix: str) -> dict[str, Any]:
+    """Give all of Celery's settings for the broker at *url*, as our settings spell it."""
+    converted = broker_url(url)
+    return {
+        "broker_url": converted,
+        "broker_transport_options": _redis_transport(key_prefix) if converted.startswith("redis") else {},
+        # The default blocks for ever when all connections are in use.
+        "broker_pool_acquire_timeout": 1.0,
+        # A worker waits for its broker as long as it takes (the default gives up after 100 tries).
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # A publish that timed out may have arrived: repeating it at once doubles it. The relay repeats, with backoff.
+        "task_publish_retry_policy": {"max_retries": 0},
+        # Acked when done: a child that is killed gives its task back (without the second option it would be acked).
+        # A task that always kills its child does not loop for ever: its message has an expiry.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        # Both far below the visibility timeout, beyond which a running task would be handed out a second time.
+        "task_time_limit": TASK_HARD_LIMIT,
+        "task_soft_time_limit": TASK_SOFT_LIMIT,
+        # Nothing waits in a worker's memory behind a long task, where a kill -9 would hide it for minutes.
+        "worker_prefetch_multiplier": 1,
+        # After a broken connection the broker hands a late-acked task out again: stop the copy that runs here.
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        # SIGQUIT lets running tasks finish for this long before it stops them.
+        "worker_soft_shutdown_timeout": 5.0,
+        "worker_enable_soft_shutdown_on_idle": True,
+        # No results are kept: the ledger is the result, and a result backend's connections are trouble after a fork.
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        # JSON only: a pickle in a queue is somebody else's code.
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "event_serializer": "json",
+        # No remote control, no events: what nobody listens to needs no keys in Redis and opens no door.
+        "worker_enable_remote_control": False,
+        "worker_send_task_events": False,
+        "task_send_sent_event": False,
+        # Plain lists named as the queues: a binding that Redis lost would make a publish vanish without an error.
+        "task_queues": [Queue(name, exchange="", routing_key=name) for name in QUEUES],  # type: ignore[no-untyped-call]
+        "task_default_queue": JOBS,
+        "task_default_exchange": "",
+        "task_default_routing_key": JOBS,
+        "task_create_missing_queues": False,
+        # `llm_one_api.logs` has set logging up; Celery must not replace it, nor turn prints into warnings.
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "enable_utc": True,
+        "timezone": "UTC",
+    }
+
+
+def sender(url: str, key_prefix: str) -> Celery:
+    """Make an application that publishes tasks by name: `sender(…).send_task("stats.deliver", ["log"], queue=DELIVER)`.
+
+    A publish takes a few seconds at most, whatever the broker does, then raises. Use it in one thread, after a fork.
+    """
+    app = Celery("llm-one-api", set_as_current=False)
+    app.conf.update(celery_options(url, key_prefix))
+    transport = app.conf.broker_transport_options
+    if transport:
+        app.conf.broker_transport_options = {**transport, "socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+    return app
+
+
+def _redis_transport(key_prefix: str) -> dict[str, Any]:
+    return {
+        "global_keyprefix": key_prefix,
+        # How long a task may run before Redis's copy of it is handed out again. The shortest of all applications
+        # on a Redis wins, so every one of ours takes it from here.
+        "visibility_timeout": _VISIBILITY,
+        # With the defaults, what a killed worker held came back 100 s later than it should.
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        # Without a timeout a publish to a broker that is stalled, not dead, never returns.
+        "socket_timeout": 5.0,
+        "socket_connect_timeout": 2.0,
+        "socket_keepalive": True,
+        "health_check_interval": 15,
+        # No blind replay of an LPUSH whose answer did not come.
+        "retry_on_timeout": False,
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_step": 0.1,
+        "interval_max": 0.2,
+    }
