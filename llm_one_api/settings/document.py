@@ -56,7 +56,7 @@ def sections(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tu
 
 def _own(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        inner, names = section_of(field.annotation)
+        inner, _ = section_of(field.annotation)
         if inner is None or name == "upstreams":
             yield name, field
 

@@ -22,6 +22,7 @@ MAX_BYTES = 2**20
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
 _SHOWN = 60
+_NO_TAGS = "a tag (!…) is not allowed: a config holds plain text, numbers, lists and mappings"
 _TAG = "tag:yaml.org,2002:"
 _TEXTS = {_TAG + kind for kind in ("str", "value", "merge")}
 _SCALARS = _TEXTS | {_TAG + kind for kind in ("int", "float", "bool", "null", "timestamp")}
@@ -56,7 +57,7 @@ class Document:
 
     def origin(self, path: Keys) -> Origin:
         """Tell where *path*, or the nearest thing around it, was written."""
-        for end in range(len(path), 0, -1):
+        for end in range(len(path), -1, -1):
             if path[:end] in self.origins:
                 return self.origins[path[:end]]
         return Origin()
@@ -138,6 +139,8 @@ def _in_words(error: yaml.MarkedYAMLError) -> str:
         return "an alias (*name) refers to nothing; a text that begins with * needs quotes"
     if "\\t" in problem:
         return "a tab where YAML wants spaces: indent with spaces"
+    if "undefined tag" in problem:
+        return _NO_TAGS
     if "duplicate anchor" in problem:
         return "an anchor (&name) stands twice"
     context = f" {error.context}," if error.context and "anchor" not in error.context else ""
@@ -252,7 +255,7 @@ class Reader:
         return None if complaints else filled
 
     def _refuse_tag(self, path: Keys) -> None:
-        return self._refuse(path, "a tag (!…) is not allowed: a config holds plain text, numbers, lists and mappings")
+        return self._refuse(path, _NO_TAGS)
 
     def _refuse(self, path: Keys, message: str) -> None:
         self._document.unread.add(path)
