@@ -1,0 +1,121 @@
+"""`llm-one-api check-config`, as it is typed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.harness.processes import BIN, ROOT
+
+
+def check_config(
+    folder: Path, *arguments: str | Path, environ: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in *folder* with nothing of ours in its environment but *environ*."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("LLM_ONE_API")}
+    return subprocess.run(
+        [BIN / "llm-one-api", "check-config", *map(str, arguments)],
+        cwd=folder,
+        env={**clean, **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_documented_default_is_good_as_it_is(tmp_path: Path) -> None:
+    file = ROOT / "config/llm-one-api.yaml"
+
+    done = check_config(tmp_path, "--config", file)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{file}: good\n")
+    assert "http://127.0.0.1:8000" in done.stdout
+
+
+def test_without_any_file_the_packaged_default_is_good(tmp_path: Path) -> None:
+    done = check_config(tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("packaged default")
+
+
+def test_a_good_file_is_summed_up_without_its_secrets(tmp_path: Path) -> None:
+    environ = {
+        "LLM_ONE_API_CONFIG": str(ROOT / "config/production.yaml"),
+        "LLM_ONE_API_KEY": "sk-S3CRET",
+        "LLM_ONE_API_TEAM_KEY_SHA256": "0" * 64,
+        "OPENAI_API_KEY": "sk-S3CRET",
+        "DATABASE_URL": "postgresql://llm:S3CRET@db/llm",
+        "REDIS_URL": "redis://:S3CRET@cache:6379/0",
+    }
+
+    done = check_config(tmp_path, environ=environ)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gpt-4o-mini → api.openai.com" in done.stdout
+    assert "stats: log, memory" in done.stdout
+    assert "postgresql://llm:***@db/llm" in done.stdout
+    assert "redis://:***@cache:6379/0" in done.stdout
+    assert "S3CRET" not in done.stdout
+
+
+def test_a_bad_file_exits_with_2_and_tells_everything_that_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        """\
+server:
+  host: 0.0.0.0
+  port: 99999
+  wrokers: 2
+rate_limit: {enabled: true}
+plugins:
+  stats: [log, memroy]
+auth:
+  default_auth:
+    api_keys: [sk-local-dev, {key: sk-S3CRET, admn: true}]
+stats:
+  log: {format: sjon}
+  unused: {anything: goes}
+models:
+  gpt-4o:
+    api_base: https://api.openai.com/v1
+    api_key: ${NO_SUCH_VARIABLE}
+"""
+    )
+
+    done = check_config(tmp_path, file, environ={"LLM_ONE_API__RELAY__WINDOW": "0"})
+
+    assert (done.returncode, done.stdout) == (2, "")
+    for part in (
+        "server.port (line 3): must be a whole number between 1 and 65535, got 99999",
+        "server.wrokers (line 4): unknown setting; did you mean workers?",
+        "rate_limit.enabled (line 5): rate limits are not available in this version",
+        "memroy",
+        "auth.default_auth.api_keys.0 (line 10): is the published sample key",
+        "admn",
+        "stats.log.format (line 12)",
+        "models.gpt-4o.api_key (line 17): the environment variable NO_SUCH_VARIABLE is not set",
+        "relay.window (LLM_ONE_API__RELAY__WINDOW): must be a whole number between 1 and 10000, got 0",
+    ):
+        assert part in done.stderr
+    assert "unused" not in done.stderr
+    assert "S3CRET" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_not_there_exits_with_2(tmp_path: Path) -> None:
+    done = check_config(tmp_path, "--config", "missing.yaml")
+
+    assert done.returncode == 2
+    assert done.stderr == "missing.yaml: 1 fault(s)\n  the file: cannot be read: No such file or directory\n"
+
+
+def test_one_file_is_named_once(tmp_path: Path) -> None:
+    done = check_config(tmp_path, "a.yaml", "--config", "b.yaml")
+
+    assert done.returncode == 2
+    assert "Give the file once" in done.stderr
