@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any, TypeVar
 
 import msgspec
 
+from llm_one_api.stores.journal.framing import MAX_PAYLOAD, frame
 from llm_one_api.values import Attempt, Caller, Permit, UsageRecord, Value
 
 
@@ -53,7 +55,13 @@ class Closed(Value, frozen=True, kw_only=True, tag="close"):
     record: UsageRecord
 
 
-Entry = Opened | Closed
+class Carried(Value, frozen=True, kw_only=True, tag="carried"):
+    """The start of a segment ends here: above it stand copies of the calls that were open when it was made."""
+
+    calls: int
+
+
+Entry = Opened | Closed | Carried
 
 encode = msgspec.msgpack.Encoder().encode
 """An entry's payload."""
@@ -65,3 +73,37 @@ def decode(payload: bytes) -> Entry:
     """Read a payload. Raises msgspec.ValidationError or msgspec.DecodeError if it is none."""
     entry: Entry = _decoder.decode(payload)
     return entry
+
+
+def framed(entry: Entry) -> bytes:
+    """Make the bytes to append for *entry*, mending what cannot be written, so that no record is lost for it."""
+    try:
+        payload = encode(entry)
+    except (UnicodeEncodeError, OverflowError, TypeError):
+        payload = encode(_mended(entry))
+    if len(payload) > MAX_PAYLOAD:
+        payload = encode(_mended(entry))
+    return frame(payload)
+
+
+_LONGEST_STRING = 2000
+_LONGEST_LIST = 200
+
+T = TypeVar("T")
+
+
+def _mended(value: T) -> T:
+    """Copy *value* without lone surrogates, endless strings, integers of more than 64 bits and the raw usage."""
+    mended: Any = value
+    if isinstance(value, str):
+        mended = value[:_LONGEST_STRING].encode("utf-8", "backslashreplace").decode()
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        mended = None
+    elif isinstance(value, tuple | frozenset):
+        mended = type(value)(_mended(item) for item in list(value)[:_LONGEST_LIST])
+    elif isinstance(value, msgspec.Struct):
+        names = value.__struct_fields__
+        mended = msgspec.structs.replace(
+            value, **{name: None if name == "usage_raw" else _mended(getattr(value, name)) for name in names}
+        )
+    return mended  # type: ignore[no-any-return]

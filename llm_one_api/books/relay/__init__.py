@@ -1,0 +1,9 @@
+"""The relay: one process a journal folder, which sends records to the workers until the ledger has them.
+
+follower   sees every entry once, in order (where a call's quota will be settled)
+batches    cuts the records into batches, which are places in the journal
+window     sends them, again and again, until they are acked
+freeing    lets go of segments of which nothing is left to do
+"""
+
+from llm_one_api.books.relay.relay import Relay as Relay

@@ -1,0 +1,163 @@
+"""Cuts what was seen into batches: stretches of the journal, whose records are read again each time they are sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from llm_one_api.books.relay.follower import Place, Segment
+from llm_one_api.stores.journal.entries import Closed, Entry, Opened
+from llm_one_api.stores.journal.reader import read_stretch
+from llm_one_api.values import UsageRecord
+
+log = structlog.get_logger(__name__)
+
+_MOST_BYTES = 1 << 20
+
+_encode = msgspec.json.Encoder().encode
+
+
+def line(record: UsageRecord) -> str:
+    """Write a record as it travels in a message."""
+    return _encode(record).decode()
+
+
+class Batch(Protocol):
+    """Records that travel and are acked together."""
+
+    @property
+    def id(self) -> str:
+        """Name it by where it stands, so that every copy has the same name."""
+
+    def lines(self) -> list[str]:
+        """Read its records. Raises OSError."""
+
+    def release(self) -> None:
+        """Let go of its place in the journal: it is in the ledger."""
+
+
+@dataclass(slots=True, eq=False)
+class ClosedCalls:
+    """The CLOSEs of a stretch of one segment."""
+
+    segment: Segment
+    start: int
+    end: int
+    count: int = 0
+    began: float = 0.0
+    fresh: list[str] | None = None
+    """The lines, if the batch is likely to be sent at once."""
+
+    @property
+    def id(self) -> str:
+        """Such as `5f…e1.000003.seg:1024-90211`."""
+        return f"{self.segment.name}:{self.start}-{self.end}"
+
+    def lines(self) -> list[str]:
+        """Hand over the fresh lines, once, or read them from the disk."""
+        lines, self.fresh = self.fresh, None
+        if lines is None:
+            entries = read_stretch(self.segment.path, self.start, self.end)
+            lines = [line(entry.record) for entry in entries if isinstance(entry, Closed)]
+        if len(lines) != self.count:
+            log.error("relay.records_missing", batch=self.id, missing=self.count - len(lines))
+        return lines
+
+    def release(self) -> None:
+        """Hold the segment no more."""
+        self.segment.holds -= 1
+
+
+@dataclass(slots=True, eq=False)
+class AbortedCalls:
+    """The OPENs that a dead writer left without a CLOSE."""
+
+    last: Segment
+    part: int
+    places: list[Place]
+
+    @property
+    def id(self) -> str:
+        """Such as `5f…e1.000003.seg:aborted-0`."""
+        return f"{self.last.name}:aborted-{self.part}"
+
+    def lines(self) -> list[str]:
+        """Make the records of those calls."""
+        entries = [e for place in self.places for e in read_stretch(place.segment.path, place.start, place.end)]
+        lines = [line(entry.aborted()) for entry in entries if isinstance(entry, Opened)]
+        if len(lines) != len(self.places):
+            log.error("relay.records_missing", batch=self.id, missing=len(self.places) - len(lines))
+        return lines
+
+    def release(self) -> None:
+        """Hold the segments no more."""
+        for place in self.places:
+            place.segment.holds -= 1
+
+
+class Cutter:
+    """Takes what the follower sees and hands on batches."""
+
+    def __init__(
+        self,
+        plan: Callable[[Batch], None],
+        has_room: Callable[[], bool],
+        *,
+        records: int = 500,
+        seconds: float = 0.1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Hand batches of up to *records* to *plan*; *has_room* tells whether one would be sent at once.
+
+        With room a batch waits *seconds* at most; without, it goes on growing and keeps no line in memory.
+        """
+        self._plan = plan
+        self._has_room = has_room
+        self._records = records
+        self._seconds = seconds
+        self._clock = clock
+        self._growing: dict[Segment, ClosedCalls] = {}
+
+    def saw(self, segment: Segment, start: int, end: int, entry: Entry) -> None:
+        """Put a CLOSE into its segment's growing batch."""
+        if not isinstance(entry, Closed):
+            return
+        batch = self._growing.get(segment)
+        if batch is None:
+            fresh: list[str] | None = [] if self._has_room() else None
+            batch = ClosedCalls(segment, start, end, began=self._clock(), fresh=fresh)
+            self._growing[segment] = batch
+            segment.holds += 1
+        batch.end = end
+        batch.count += 1
+        if batch.fresh is not None:
+            batch.fresh.append(line(entry.record))
+        if batch.count >= self._records or end - batch.start >= _MOST_BYTES:
+            self._cut(segment)
+
+    def ended(self, segment: Segment) -> None:
+        """Cut what grew of *segment*."""
+        if segment in self._growing:
+            self._cut(segment)
+
+    def died(self, last: Segment, left: list[Place]) -> None:
+        """Make batches of the calls that will not end any more."""
+        if left:
+            log.warning("relay.adopted", segment=str(last.name), calls=len(left))
+        for part, first in enumerate(range(0, len(left), self._records)):
+            self._plan(AbortedCalls(last, part, left[first : first + self._records]))
+
+    def cut_due(self, *, now: float, urgent: bool = False) -> None:
+        """Cut what has grown long enough, if it can be sent; all of it, if *urgent*."""
+        if self._growing and (urgent or self._has_room()):
+            for segment, batch in list(self._growing.items()):
+                if urgent or now - batch.began >= self._seconds:
+                    self._cut(segment)
+
+    def _cut(self, segment: Segment) -> None:
+        self._plan(self._growing.pop(segment))

@@ -1,0 +1,185 @@
+"""Sees every entry of the journal once, in each writer's order, as it is written; knows which writers have died.
+
+It never waits for the sending: the relay's window may be full for hours while what happened is still seen at once.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import structlog
+
+from llm_one_api.stores.journal.entries import Closed, Entry, Opened
+from llm_one_api.stores.journal.reader import SegmentReader
+from llm_one_api.stores.journal.segments import Name, is_released, list_segments
+
+log = structlog.get_logger(__name__)
+
+_PROBE_SECONDS = 0.2
+_LISTING_SETTLES = 1.0
+_TROUBLE_SECONDS = 5.0
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """A segment on its way from being written to being freed."""
+
+    name: Name
+    path: Path
+    reader: SegmentReader
+    done: bool = False
+    """Read to its end; nothing will ever be added."""
+    holds: int = 0
+    """Reasons to keep it: calls whose OPEN stands here and that have not ended, batches that are not acked."""
+
+
+def segment_at(folder: Path, name: Name) -> Segment:
+    """Begin with a segment that was found."""
+    path = folder / str(name)
+    return Segment(name, path, SegmentReader(path))
+
+
+class Place(NamedTuple):
+    """Where an OPEN stands."""
+
+    segment: Segment
+    start: int
+    end: int
+
+
+class Sink(Protocol):
+    """What is told of everything, in order."""
+
+    def saw(self, segment: Segment, start: int, end: int, entry: Entry) -> None:
+        """Take note of an entry."""
+
+    def ended(self, segment: Segment) -> None:
+        """Take note that nothing more comes from *segment*."""
+
+    def died(self, last: Segment, left: list[Place]) -> None:
+        """Take note that a writer is gone with its calls *left* open; *last* is its last segment."""
+
+
+@dataclass(slots=True)
+class Writer:
+    """What is known of one gateway process by its segments."""
+
+    segments: list[Segment] = field(default_factory=list)
+    """In order; freed ones are gone from here."""
+    open: dict[str, Place] = field(default_factory=dict)
+    probe_at: float = 0.0
+    trouble_until: float = 0.0
+    dead: bool = False
+
+
+class Follower:
+    """Follows all segments of a folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        sink: Sink,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        probe_seconds: float = _PROBE_SECONDS,
+    ) -> None:
+        """Tell *sink* what stands in *folder*; whether a writer still lives is looked up every *probe_seconds*."""
+        self._folder = folder
+        self._sink = sink
+        self._clock = clock
+        self._probe_seconds = probe_seconds
+        self._listed_at = 0  # the folder's mtime, if the listing made of it still holds
+        self.writers: dict[str, Writer] = {}
+        self.corrupt = 0
+        """Damaged stretches met so far."""
+        self.torn = 0
+        """Entries that a dying writer left half written."""
+
+    def follow(self, *, urgent: bool = False) -> bool:
+        """Read a piece of each writer's journal; True: there is more to read now. *urgent*: look for deaths now."""
+        self._look_for_segments()
+        more = False
+        for writer in self.writers.values():
+            now = self._clock()
+            if now < writer.trouble_until:
+                continue
+            try:
+                more |= self._follow(writer, now, urgent=urgent)
+            except OSError as error:
+                writer.trouble_until = now + _TROUBLE_SECONDS
+                log.error("relay.segment_unreadable", error=str(error))  # noqa: TRY400 (the path is in it)
+        return more
+
+    def forget(self, key: str) -> None:
+        """Drop a writer of which nothing is left."""
+        del self.writers[key]
+
+    def _look_for_segments(self) -> None:
+        """List the folder, if it has changed; changes within a tick of its clock look alike, so let it settle first."""
+        changed, now = os.stat(self._folder).st_mtime_ns, time.time()  # noqa: PTH116 (twenty times a second)
+        if changed == self._listed_at:
+            return
+        for name in list_segments(self._folder):
+            writer = self.writers.setdefault(name.writer, Writer())
+            if not writer.segments or writer.segments[-1].name < name:
+                writer.segments.append(segment_at(self._folder, name))
+        if abs(now - changed / 1e9) > _LISTING_SETTLES:
+            self._listed_at = changed
+
+    def _follow(self, writer: Writer, now: float, *, urgent: bool) -> bool:
+        segment = next((segment for segment in writer.segments if not segment.done), None)
+        if segment is None:
+            return False
+        is_newest = segment is writer.segments[-1]
+        try:
+            if is_newest and not writer.dead and (urgent or now >= writer.probe_at):
+                writer.probe_at = now + self._probe_seconds
+                writer.dead = self._has_died(segment)
+            more = self._read(writer, segment, final=writer.dead or not is_newest)
+        except FileNotFoundError:
+            log.error("relay.segment_vanished", path=str(segment.path))  # noqa: TRY400
+            segment.done, more = True, False
+            writer.dead = is_newest
+        if segment.done:
+            self._sink.ended(segment)
+            if is_newest:
+                left = list(writer.open.values())
+                writer.open.clear()
+                self._sink.died(segment, left)
+        return more or (segment.done and not is_newest)
+
+    def _has_died(self, newest: Segment) -> bool:
+        return is_released(newest.path) and not (self._folder / str(newest.name.next)).exists()
+
+    def _read(self, writer: Writer, segment: Segment, *, final: bool) -> bool:
+        reader = segment.reader
+        corrupt, torn = reader.corrupt, reader.torn
+        for start, end, entry in reader.read(final=final):
+            self._track(writer, segment, start, end, entry)
+            self._sink.saw(segment, start, end, entry)
+        if reader.corrupt > corrupt:
+            self.corrupt += reader.corrupt - corrupt
+            log.error("relay.corrupt", path=str(segment.path), before=reader.at, stretches=reader.corrupt)
+        if reader.torn > torn:
+            self.torn += 1
+            log.warning("relay.torn", path=str(segment.path), at=reader.at)
+        segment.done = reader.done
+        return reader.behind
+
+    def _track(self, writer: Writer, segment: Segment, start: int, end: int, entry: Entry) -> None:
+        """Keep where each open call's latest OPEN stands, which holds its segment."""
+        if isinstance(entry, Opened):
+            earlier = writer.open.get(entry.request_id)
+            writer.open[entry.request_id] = Place(segment, start, end)
+            segment.holds += 1
+        elif isinstance(entry, Closed):
+            earlier = writer.open.pop(entry.record.request_id, None)
+        else:
+            return
+        if earlier:
+            earlier.segment.holds -= 1

@@ -1,0 +1,82 @@
+"""Lets segments go: to `acked/` when all their records are in the ledger, and from there when they are old."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from llm_one_api.books.relay.follower import Follower, Writer
+from llm_one_api.stores.journal.segments import ACKED, parse, prepare, remove_leftovers, sync_path
+
+log = structlog.get_logger(__name__)
+
+_PRUNE_SECONDS = 60.0
+
+
+class Freeing:
+    """Tidies a journal folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep_hours: float = 24.0,
+        keep_bytes: int = 1 << 30,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep acked segments for *keep_hours*, and *keep_bytes* of them at most."""
+        self._folder = folder
+        self._acked = folder / ACKED
+        self._keep_seconds = keep_hours * 3600
+        self._keep_bytes = keep_bytes
+        self._clock = clock
+        self._prune_at = 0.0
+        prepare(self._acked)
+
+    def free(self, follower: Follower) -> None:
+        """Move away the segments that nothing holds, a writer's oldest first.
+
+        In that order, so that after a crash of ours no OPEN is left behind whose CLOSE is gone.
+        """
+        for key, writer in list(follower.writers.items()):
+            try:
+                self._free_writer(writer)
+            except OSError as error:
+                log.error("relay.cannot_free", error=str(error))  # noqa: TRY400 (the path is in it)
+            if writer.dead and not writer.segments:
+                follower.forget(key)
+
+    def _free_writer(self, writer: Writer) -> None:
+        while writer.segments and writer.segments[0].done and not writer.segments[0].holds:
+            segment = writer.segments[0]
+            if len(writer.segments) > 1:
+                # The calls carried into the next one must outlive a power cut before their first copy goes.
+                sync_path(writer.segments[1].path)
+                sync_path(self._folder)
+            if segment.path.exists():
+                kept = self._acked / segment.path.name
+                os.utime(segment.path)
+                segment.path.rename(kept)
+            writer.segments.pop(0)
+
+    def prune(self, *, at_once: bool = False) -> None:
+        """Delete acked segments that are too old or too much, once a minute."""
+        now = self._clock()
+        if now < self._prune_at and not at_once:
+            return
+        self._prune_at = now + _PRUNE_SECONDS
+        remove_leftovers(self._folder)
+        files = sorted(
+            ((path, path.stat()) for path in self._acked.iterdir() if parse(path.name)),
+            key=lambda file: file[1].st_mtime,
+            reverse=True,
+        )
+        size = 0
+        for path, stat in files:
+            size += stat.st_size
+            if size > self._keep_bytes or time.time() - stat.st_mtime > self._keep_seconds:
+                path.unlink()

@@ -1,0 +1,86 @@
+"""One turn of the relay after the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from llm_one_api.books.relay.batches import Cutter
+from llm_one_api.books.relay.follower import Follower
+from llm_one_api.books.relay.freeing import Freeing
+from llm_one_api.books.relay.window import Publish, TakeAcks, Window
+
+POLL_SECONDS = 0.05
+
+
+class RelayOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of `relay:`, and what of `journal:` concerns it."""
+
+    batch_records: int = 500
+    batch_ms: int = 100
+    window: int = 64
+    resend_min: float = 5.0
+    resend_max: float = 300.0
+    keep_acked_hours: float = 24.0
+    keep_acked_bytes: int = 1 << 30
+
+
+class Relay:
+    """Carries one journal folder's records to where they are acked. Holds no lock: `take_relay_lock` comes first."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        publish: Publish,
+        take_acks: TakeAcks,
+        options: RelayOptions = RelayOptions(),  # noqa: B008 (frozen)
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Send by *publish*, which must give up by itself in bounded time, as must *take_acks*."""
+        self._clock = clock
+        self.window = Window(
+            publish,
+            take_acks,
+            limit=options.window,
+            resend_min=options.resend_min,
+            resend_max=options.resend_max,
+            clock=clock,
+        )
+        self._cutter = Cutter(
+            self.window.plan,
+            self.window.has_room,
+            records=options.batch_records,
+            seconds=options.batch_ms / 1000,
+            clock=clock,
+        )
+        self._freeing = Freeing(
+            folder, keep_hours=options.keep_acked_hours, keep_bytes=options.keep_acked_bytes, clock=clock
+        )
+        self.follower = Follower(folder, self._cutter, clock=clock)
+
+    def turn(self, *, urgent: bool = False) -> bool:
+        """Do what there is to do now; True: there is more already. *urgent*: let no batch wait to grow."""
+        more = self.follower.follow(urgent=urgent)
+        self._cutter.cut_due(now=self._clock(), urgent=urgent and not more)
+        acked = self.window.turn()
+        self._freeing.free(self.follower)
+        self._freeing.prune()
+        return more or acked
+
+    def run(self, wait: Callable[[float], bool], *, drain: Callable[[float], bool], drain_seconds: float) -> None:
+        """Go on until *wait* (for so many seconds, or less) says to stop, then send and await acks while time is left.
+
+        *drain* waits likewise and tells whether to give up at once.
+        """
+        while not wait(0.0 if self.turn() else POLL_SECONDS):
+            pass
+        deadline = self._clock() + drain_seconds
+        more = True
+        while self._clock() < deadline and not drain(0.0 if more else POLL_SECONDS):
+            more = self.turn(urgent=True)
+            if self.window.is_empty and not more:
+                return

@@ -1,0 +1,228 @@
+"""Writes the journal of one gateway process: an OPEN before the upstream is called, a CLOSE when it has answered."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from _queue import SimpleQueue  # gevent replaces the one in `queue`; this one waits without the hub
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import structlog
+
+from llm_one_api.stores.journal.entries import Carried, Closed, Opened, framed
+from llm_one_api.stores.journal.segments import Name, create, prepare, sync_path
+from llm_one_api.values import UsageRecord
+
+log = structlog.get_logger(__name__)
+
+FsyncPolicy = Literal["always", "interval", "never"]
+
+_MOST_WAITING = 1000
+_RETRY_SECONDS = 0.1
+
+
+def call_here(blocking: Callable[[], None]) -> None:
+    """Run what may block right here: for processes without a hub."""
+    blocking()
+
+
+class Journal:
+    """Keeps the calls of this process on disk, where a kill of the process cannot take them.
+
+    One a process, made after the fork; its first segment is made at the first entry. `open` and `close` belong to one
+    thread (the hub's). `sync` may run in any, at the same time; call it every half second or so whatever the policy:
+    it also lets idle segments go and tries again what a full disk refused.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = 16 << 20,
+        segment_seconds: float = 300.0,
+        fsync: FsyncPolicy = "interval",
+        offload: Callable[[Callable[[], None]], None] = call_here,
+        clock: Callable[[], float] = time.monotonic,
+        write: Callable[[int, bytes], int] = os.write,
+    ) -> None:
+        """Write to *folder*. With `always`, *offload* runs each fsync elsewhere and returns when it is done."""
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._segment_seconds = segment_seconds
+        self._policy = fsync
+        self._offload = offload
+        self._clock = clock
+        self._write = write
+        self._turn: SimpleQueue[None] = SimpleQueue()
+        """A lock: holds one None while nobody writes. Nothing that may switch greenlets (a log line) is done inside."""
+        self._turn.put(None)
+        self._open: dict[str, bytes] = {}
+        self._waiting: list[bytes] = []
+        """CLOSEs that the disk refused; refused OPENs stand in `_open`, which every new segment begins with."""
+        self._name: Name | None = None
+        self._fd = -1
+        self._size = self._size_at_start = 0
+        self._renew_at = self._retry_at = 0.0
+        self._broken = False
+        self._dirty = self._folder_dirty = False
+        self._sealed: list[int] = []
+        self._trouble: str | None = None
+        self._told: tuple[str | None, int] = (None, 0)
+        self.full = False
+        """The last entry could not be written: it waits in memory, if there was room."""
+        self.lost = 0
+        """Records that a full disk has cost, because too many were waiting already."""
+
+    @property
+    def open_calls(self) -> int:
+        """Count the calls that were opened and not closed."""
+        return len(self._open)
+
+    def open(self, opened: Opened) -> None:
+        """Keep that a call is about to go upstream."""
+        entry = framed(opened)
+        self._open[opened.request_id] = entry
+        self._append(entry, b"")
+
+    def close(self, record: UsageRecord) -> None:
+        """Keep how a call ended; it need not have been opened."""
+        entry = framed(Closed(record=record))
+        self._open.pop(record.request_id, None)
+        self._append(entry, entry)
+
+    def sync(self) -> None:
+        """Bring to the disk what is not there yet, by policy; try again what was refused; let an idle segment go."""
+        self._turn.get()
+        try:
+            has_news = self._fd >= 0 and self._size > self._size_at_start
+            if self.full or self._waiting or (has_news and self._is_due()):
+                self.full = not self._renew(b"") and (self.full or bool(self._waiting))
+            unsynced = self._take_unsynced() if self._policy == "interval" else None
+        finally:
+            self._turn.put(None)
+        if unsynced:
+            unsynced()
+        self._tell()
+
+    def shut(self) -> None:
+        """Sync and let go: the relay takes what is still open for aborted."""
+        self.sync()
+        self._turn.get()
+        try:
+            for fd in [*self._sealed, *([self._fd] if self._fd >= 0 else [])]:
+                os.close(fd)
+            self._sealed.clear()
+            self._open.clear()
+            # This writer counts as dead from now on: an entry that comes all the same begins another.
+            self._fd, self._name = -1, None
+        finally:
+            self._turn.put(None)
+
+    def _append(self, entry: bytes, unless_open: bytes) -> None:
+        """Write *entry*, to a new segment where the present one is used up; *unless_open* is it, if it is a CLOSE."""
+        self._turn.get()
+        try:
+            kept = (
+                (not self._is_due() and self._put(entry))
+                or self._renew(unless_open)
+                or self._put(entry)  # no new segment can be made, but the present one may still serve
+            )
+            if not kept and unless_open:
+                if len(self._waiting) < _MOST_WAITING:
+                    self._waiting.append(unless_open)
+                else:
+                    self.lost += 1
+            self.full = not kept
+            unsynced = self._take_unsynced() if kept and self._policy == "always" else None
+        finally:
+            self._turn.put(None)
+        if unsynced:
+            self._offload(unsynced)
+        if self._trouble != self._told[0]:
+            self._tell()
+
+    def _is_due(self) -> bool:
+        return self._size >= self._segment_bytes or self._clock() >= self._renew_at
+
+    def _put(self, entry: bytes) -> bool:
+        if self._broken or self._fd < 0:
+            return False
+        try:
+            written = self._write(self._fd, entry)
+        except OSError as error:
+            self._trouble = str(error)
+        else:
+            if written == len(entry):
+                self._size += written
+                self._dirty = True
+                return True
+            self._trouble = f"short write: {written} of {len(entry)} bytes"
+        # What may stand there now is half an entry: nothing may follow it.
+        self._broken = True
+        return False
+
+    def _renew(self, close: bytes) -> bool:
+        """Begin a new segment with the calls still open, the records that wait and *close*, then let the old one go."""
+        now = self._clock()
+        if now < self._retry_at:
+            return False
+        name = self._name.next if self._name else Name(uuid.uuid4().hex, 0)
+        carried = b"".join([*self._open.values(), framed(Carried(calls=len(self._open)))])
+        content = b"".join([carried, *self._waiting, close])
+        try:
+            prepare(self._folder)
+            fd = create(self._folder, name, content, self._write)
+        except OSError as error:
+            self._trouble = str(error)
+            self._retry_at = now + _RETRY_SECONDS
+            return False
+        if self._fd >= 0:
+            if self._policy == "never":
+                os.close(self._fd)
+            else:
+                self._sealed.append(self._fd)
+        self._name, self._fd = name, fd
+        self._size, self._size_at_start = len(content), len(carried)
+        self._renew_at, self._retry_at = now + self._segment_seconds, 0.0
+        self._dirty = self._folder_dirty = True
+        self._broken, self._trouble = False, None
+        self._waiting.clear()
+        return True
+
+    def _take_unsynced(self) -> Callable[[], None] | None:
+        """Collect what must reach the disk, in descriptors of its own: the writer goes on meanwhile, and may rotate."""
+        fds, self._sealed = self._sealed, []
+        if self._dirty and self._fd >= 0:
+            fds.append(os.dup(self._fd))
+        folder = self._folder if self._folder_dirty else None
+        self._dirty = self._folder_dirty = False
+        return partial(self._bring_to_disk, fds, folder) if fds or folder else None
+
+    def _bring_to_disk(self, fds: list[int], folder: Path | None) -> None:
+        try:
+            for fd in fds:
+                os.fsync(fd)
+            if folder:
+                sync_path(folder)
+        except OSError as error:
+            # After a failed fsync nobody knows what is there: go on in a new segment.
+            self._trouble = f"fsync: {error}"
+            self._broken = True
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _tell(self) -> None:
+        """Log what has changed since it was last told."""
+        trouble, lost = self._trouble, self.lost
+        if (trouble, lost) == self._told:
+            return
+        self._told = (trouble, lost)
+        if trouble:
+            log.error("journal.trouble", error=trouble, full=self.full, waiting=len(self._waiting), lost=lost)
+        else:
+            log.warning("journal.recovered", lost=lost)
