@@ -114,6 +114,11 @@ class MemoryStatsPlugin(ExactStatsPlugin):
         arguments += [_json(_entry(info)) for info in infos[max(0, len(infos) - limit) :]]
         return bool(self._redis().eval(_RECORD, len(self._keys), *self._keys, *arguments))
 
+    def place(self) -> int | None:
+        """Tell the `seq` of the last record counted, without beginning a run; None: Redis knows of none."""
+        seq = cast("str | None", self._redis().hget(self._keys[0], "seq"))
+        return None if seq is None else int(seq)
+
     def claim(self) -> Run | None:
         """End the run and give what it was, to the first who asks; None: there was no call in it."""
         found = cast("list[Any] | None", self._redis().eval(_CLAIM, len(self._keys), *self._keys))

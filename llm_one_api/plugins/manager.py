@@ -1,0 +1,147 @@
+"""Finds plugins by their entry points, and says at start what is wrong with them.
+
+    check(kind, names, sections) -> faults      looks at classes and sections; constructs nothing
+    find(kind, name) -> class                   raises ConfigError
+    auth_plugins(...), model_routes(...)        the gateway's, constructed and initialized
+
+Stats plugins are constructed in the worker that uses them: `llm_one_api.plugins.running`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Mapping, Sequence
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from llm_one_api.errors import ConfigError, Fault
+from llm_one_api.plugins.hooks import faults
+from llm_one_api.plugins.interfaces import (
+    AuthPlugin,
+    ModelRoutePlugin,
+    Plugin,
+    PluginConfig,
+    PluginContext,
+    StatsPlugin,
+)
+from llm_one_api.plugins.scrub import scrub
+
+KINDS: Mapping[str, type[Plugin]] = {"stats": StatsPlugin, "auth": AuthPlugin, "model_route": ModelRoutePlugin}
+"""Kind → its base class. Its entry points are in the group `llm_one_api.<kind>`."""
+
+Sections = Mapping[str, Mapping[str, Any]]
+P = TypeVar("P", bound=Plugin)
+
+
+def names(kind: str) -> list[str]:
+    """Name the plugins that are installed."""
+    return sorted({entry.name for entry in entry_points(group=f"llm_one_api.{kind}")})
+
+
+def find(kind: str, name: str) -> type[Plugin]:
+    """Give the class of a plugin; raise ConfigError if there is none or it cannot be one."""
+    cls, wrong = _look(kind, name)
+    if cls is None:
+        raise ConfigError([Fault(f"plugins.{kind}", message) for message in wrong], "plugins")
+    return cls
+
+
+def check(kind: str, on: Sequence[str], sections: Sections) -> list[Fault]:
+    """Tell everything wrong with the plugins *on* and their sections, without constructing any."""
+    found = []
+    for number, name in enumerate(on):
+        cls, wrong = _look(kind, name)
+        found += [Fault(f"plugins.{kind}.{number}", message) for message in wrong]
+        if cls is not None:
+            found += _section_faults(cls, f"{kind}.{name}", sections.get(name))
+    return found
+
+
+def auth_plugins(on: Sequence[str], sections: Sections, context: PluginContext) -> tuple[AuthPlugin, ...]:
+    """Construct and initialize the auth plugins, in order; raise ConfigError with all that is wrong."""
+    return _make("auth", AuthPlugin, on, sections, context)  # type: ignore[type-abstract]
+
+
+def model_routes(on: Sequence[str], sections: Sections, context: PluginContext) -> tuple[ModelRoutePlugin, ...]:
+    """Construct and initialize the model_route plugins, in order; raise ConfigError with all that is wrong."""
+    return _make("model_route", ModelRoutePlugin, on, sections, context)  # type: ignore[type-abstract]
+
+
+def _make(kind: str, base: type[P], on: Sequence[str], sections: Sections, context: PluginContext) -> tuple[P, ...]:
+    found = check(kind, on, sections)
+    made = []
+    for number, name in enumerate(on if not found else ()):
+        section = sections.get(name) or {}
+        try:
+            plugin = find(kind, name)(PluginConfig(section, context))
+            started = plugin.initialize()
+            if inspect.isawaitable(started):
+                asyncio.run(_finish(started))
+        except (Exception, SystemExit) as error:
+            text = scrub(error, section, context)
+            found.append(Fault(f"plugins.{kind}.{number}", f"plugin {name!r} cannot start: {text}"))
+        else:
+            if isinstance(plugin, base):
+                made.append(plugin)
+    if found:
+        raise ConfigError(found, "plugins")
+    return tuple(made)
+
+
+async def _finish(started: Awaitable[None]) -> None:
+    await started
+
+
+def _look(kind: str, name: str) -> tuple[type[Plugin] | None, list[str]]:
+    """Load the class *name*: the class, or what is wrong."""
+    # The same distribution may be found twice (installed, and in the current folder); it is no conflict.
+    entries: dict[str, EntryPoint] = {
+        entry.value: entry for entry in entry_points(group=f"llm_one_api.{kind}", name=name)
+    }
+    if not entries:
+        near = get_close_matches(name, names(kind), 1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return None, [f"there is no {kind} plugin {name!r}; {meant}installed: {', '.join(names(kind)) or 'none'}"]
+    if len(entries) > 1:
+        return None, [f"there are several {kind} plugins {name!r}: {', '.join(sorted(entries))}; uninstall all but one"]
+    (entry,) = entries.values()
+    try:
+        cls = entry.load()
+    except (Exception, SystemExit) as error:
+        return None, [f"plugin {name!r} cannot be imported from {entry.value}: {type(error).__name__}: {error}"]
+    wrong = [f"plugin {name!r}: {fault}" for fault in faults(cls, KINDS[kind])]
+    return (None if wrong else cls), wrong
+
+
+def _section_faults(cls: type[Plugin], path: str, section: Any) -> list[Fault]:
+    if cls.config_model is None:
+        return []
+    if section is not None and not isinstance(section, Mapping):
+        return [Fault(path, "must be a section (lines of name: value below it)")]
+    try:
+        cls.config_model.model_validate(dict(section or {}))
+    except ValidationError as error:
+        # Only where, what was expected, and names: an input might be a secret.
+        return [
+            Fault(".".join([path, *map(str, detail["loc"])]), _words(detail, cls))
+            for detail in error.errors(include_url=False, include_input=False)
+        ]
+    except Exception as error:
+        return [Fault(path, f"cannot be checked: {scrub(error, section or {}, None)}")]
+    return []
+
+
+def _words(detail: ErrorDetails, cls: type[Plugin]) -> str:
+    """Put pydantic's finding as the rest of the settings does."""
+    if detail["type"] == "extra_forbidden":
+        known = list(cls.config_model.model_fields) if cls.config_model and len(detail["loc"]) == 1 else []
+        near = get_close_matches(str(detail["loc"][-1]), known, 1)
+        return "unknown setting" + (
+            f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}" * bool(known)
+        )
+    return detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")

@@ -1,0 +1,39 @@
+"""Tells an error of a plugin without the plugin's secrets: psycopg2, for one, repeats a URL with its password."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from llm_one_api.plugins.interfaces import PluginContext
+
+_SHORT = 6
+"""Shorter texts than this in a section are words such as `json`, but for passwords in URLs."""
+_LONGEST = 500
+_PASSWORD = re.compile(r"://[^/?#\s]*?:([^/?#\s]+)@")
+
+
+def scrub(error: BaseException, section: Mapping[str, Any], context: PluginContext | None) -> str:
+    """Name *error* in one line, with `***` for every text that stands in *section* and every password in a URL."""
+    text = f"{type(error).__name__}: {error}"
+    secrets = set(_secrets([section, context.redis_url if context else ""]))
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    text = _PASSWORD.sub(lambda found: found[0].replace(found[1], "***"), text)
+    return " ".join(text.split())[:_LONGEST]
+
+
+def _secrets(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        for part in value:
+            yield from _secrets(part)
+    elif isinstance(value, str):
+        if len(value) >= _SHORT:
+            yield value
+        for password in _PASSWORD.findall(value):
+            yield password
+            yield unquote(password)
