@@ -113,6 +113,12 @@ def _network(text: str) -> str:
     return str(ipaddress.ip_address(text))
 
 
+def _is_path(text: Any) -> Any:
+    if isinstance(text, str) and not (text.strip() and text.isprintable()):
+        raise ValueError("no path")
+    return text
+
+
 def _words(text: Any) -> Any:
     """Take one name for a list of one; the founding document writes lists."""
     return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
@@ -133,8 +139,8 @@ KeyPrefix = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9:._-]{1,64}\z"), Expect("1 to 64 letters, digits and : . _ -, such as oneapi:")
 ]
 ModelName = Annotated[str, Field(min_length=1, max_length=200), Expect("a name of a model has 1 to 200 characters")]
-Folder = Annotated[Path, Field(), Expect("a path")]
-FolderOrNone = Annotated[Path | None, Field(), Expect("a path")]
+Folder = Annotated[Path, BeforeValidator(_is_path), Expect("a path")]
+FolderOrNone = Annotated[Path | None, BeforeValidator(_is_path), Expect("a path")]
 TimeZone = Annotated[str, AfterValidator(_is_zone), Expect("the name of a time zone, such as UTC or Asia/Shanghai")]
 Rotation = Annotated[
     str, AfterValidator(_is_rotation), Expect("daily, or size: with a number and KB, MB or GB, such as size:100MB")
@@ -180,6 +186,11 @@ def _parts(url: str) -> tuple[str, str, str]:
     return parts.scheme.lower(), parts.netloc.rpartition("@")[2], parts.path
 
 
+def _has_port(url: str) -> None:
+    if urlsplit(url).port == 0:  # raises ValueError itself for what is no port
+        raise ValueError("no port")
+
+
 def _is_api_base(url: str) -> str:
     scheme, _, _ = _parts(url)
     parts = urlsplit(url)
@@ -189,13 +200,14 @@ def _is_api_base(url: str) -> str:
         raise fault("must not hold a user or a password; the key goes into api_key")
     if "?" in url or "#" in url:
         raise fault("must not have a query or a fragment (?… or #…): an endpoint's path is put behind it")
-    if parts.port == 0:  # also raises ValueError for what is no port
-        raise ValueError("no port")
+    _has_port(url)
     return url.rstrip("/")
 
 
 def _is_redis(url: str) -> Url:
     scheme, host, path = _parts(url)
+    if scheme != "unix":
+        _has_port(url)
     if not (host if scheme in {"redis", "rediss"} else path.strip("/") if scheme == "unix" else ""):
         raise ValueError("no Redis URL")
     return Url(url)
@@ -203,6 +215,7 @@ def _is_redis(url: str) -> Url:
 
 def _is_broker(url: str) -> Url:
     scheme, host, _ = _parts(url)
+    _has_port(url)
     return Url(url) if scheme in {"amqp", "amqps"} and host else _is_redis(url)
 
 

@@ -91,6 +91,10 @@ def test_an_unknown_name_suggests_the_nearest_known_one(config: Loader, text: st
         ("redis: {key_prefix: 'a b'}", "redis.key_prefix (line 1): must be 1 to 64 letters"),
         ("redis: {url: 'http://h'}", "redis.url (line 1): must be a Redis URL"),
         ("redis: {url: 'redis:///0'}", "redis.url (line 1): must be a Redis URL"),
+        ("redis: {url: 'redis://h:99999'}", "redis.url (line 1): must be a Redis URL"),
+        ("data_dir: ''", "data_dir (line 1): must be a path, got an empty text"),
+        ("logging: {file: ' '}", "logging.file (line 1): must be a path"),
+        ('journal: {folder: "a\\0b"}', "journal.folder (line 1): must be a path"),
         ("redis: {url: 'unix://'}", "redis.url (line 1): must be a Redis URL"),
         (
             "broker: {url: 'sqs://h'}",
