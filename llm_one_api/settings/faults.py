@@ -114,7 +114,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, str) and len(value) <= _SHOWN and "sk-" not in value:
+    if isinstance(value, str) and 0 < len(value) <= _SHOWN and "sk-" not in value:
         return masked(value) if _is_number(value) else repr(masked(value))
     return _kind(value)
 

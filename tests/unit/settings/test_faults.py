@@ -208,7 +208,7 @@ models:
 
     faults = config.faults(text, environ)
 
-    assert len(faults) == 13
+    assert len(faults) == 14
     assert "S3CRET" not in "\n".join(faults)
 
 
