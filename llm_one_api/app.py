@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from typing import Any
 
 from flask import Flask
 from flask.sessions import SessionInterface
@@ -22,9 +23,10 @@ from llm_one_api.settings import Settings, load
 from llm_one_api.stores.counters import connect
 from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.stores.ledger.ledger import Ledger
-from llm_one_api.web import door, errors, health, models, proxy, stats
+from llm_one_api.web import door, errors, health, models, stats
 from llm_one_api.web.house import LIFELINE, House
 from llm_one_api.web.off_hub import off_hub
+from llm_one_api.web.proxy import Proxy
 
 
 class NoSessions(SessionInterface):
@@ -42,6 +44,14 @@ class Gateway(Flask):
 
     session_interface = NoSessions()
     house: House
+    proxy: Proxy
+
+    def wsgi_app(self, environ: Any, start_response: Any) -> Any:
+        """Hand calls of the proxied endpoints to the proxy, and all else to Flask."""
+        endpoint = self.proxy.takes(environ)
+        if endpoint is not None:
+            return self.proxy(endpoint, environ, start_response)
+        return super().wsgi_app(environ, start_response)
 
 
 def create_app(settings: Settings | None = None) -> Gateway:
@@ -70,10 +80,10 @@ def create_app(settings: Settings | None = None) -> Gateway:
         fsync=settings.journal.fsync,
         offload=off_hub,
     )
-    authenticate = Authenticate(manager.load_auth(settings.plugins.auth, settings.auth, context))
+    authenticate = Authenticate(manager.auth_plugins(settings.plugins.auth, settings.auth, context))
     line = Line(
         authenticate=authenticate,
-        route=Route(manager.load_routes(settings.plugins.model_route, settings.model_route, context)),
+        route=Route(manager.model_routes(settings.plugins.model_route, settings.model_route, context)),
         admit=Admit(Unlimited()),
         record=Record(journal, refuse_when_full=refuse_when_full),
         forward=Forward(),
@@ -97,7 +107,8 @@ def create_app(settings: Settings | None = None) -> Gateway:
     )
     door.register(app)
     errors.register(app)
-    proxy.register(app, line, max_body_bytes=server.max_body_bytes)
+    app.proxy = Proxy(line, max_body_bytes=server.max_body_bytes)
+    app.proxy.tell(app.url_map)
     models.register(app, line)
     health.register(app, condition, authenticate, lambda: app.house.draining)
     memory_reader = partial(memory.read, redis, context.key_prefix) if "memory" in settings.plugins.stats else None

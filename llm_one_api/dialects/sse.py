@@ -63,6 +63,14 @@ def _end_of_last(data: bytes) -> int:
 
 def events(batch: bytes) -> Iterator[bytes]:
     """Cut *batch* into its events, each with the blank line that ends it (the last may lack it)."""
+    if b"\r" not in batch:  # the usual one, and much faster than a pattern
+        pieces = batch.split(b"\n\n")
+        rest = pieces.pop()
+        for piece in pieces:
+            yield piece + b"\n\n"
+        if rest:
+            yield rest
+        return
     start = 0
     for end in _EVENT_END.finditer(batch):
         yield batch[start : end.end()]
@@ -73,6 +81,8 @@ def events(batch: bytes) -> Iterator[bytes]:
 
 def data_of(event: bytes) -> bytes:
     """Read an event's data: its `data:` lines joined by newlines; b"" if it has none (a comment, say)."""
+    if event.startswith(b"data: ") and event.count(b"\n") == 2 and event.endswith(b"\n\n") and b"\r" not in event:  # noqa: PLR2004
+        return event[6:-2]
     found = []
     for line in event.splitlines():
         if line.startswith(b"data:"):

@@ -34,11 +34,12 @@ class ClientLeft(GatewayError):
 class Answer:
     """An upstream's answer: its head, and its body as it comes."""
 
-    __slots__ = ("_connection", "_pool", "headers", "hides_usage", "provider_request_id", "status", "upstream")
+    __slots__ = ("_connection", "_over", "_pool", "headers", "hides_usage", "provider_request_id", "status", "upstream")
 
     def __init__(self, connection: Connection, pool: Pool, upstream: Upstream, *, hides_usage: bool) -> None:
         self._connection = connection
         self._pool = pool
+        self._over = False
         self.upstream = upstream
         self.status = connection.status
         self.hides_usage = hides_usage
@@ -70,12 +71,16 @@ class Answer:
         return self._connection.read()
 
     def finish(self) -> None:
-        """Keep the connection for the next call, if it can be kept."""
-        self._pool.give_back(self._connection)
+        """Keep the connection for the next call, if it can be kept. Only the first `finish` or `abort` counts."""
+        if not self._over:
+            self._over = True
+            self._pool.give_back(self._connection)
 
     def abort(self) -> None:
-        """Close the connection: the upstream is to stop."""
-        self._connection.close()
+        """Close the connection: the upstream is to stop. Only the first `finish` or `abort` counts."""
+        if not self._over:
+            self._over = True
+            self._connection.close()
 
 
 class Forward:
@@ -207,7 +212,7 @@ def outgoing(endpoint: Endpoint, request: Request, target: Target) -> tuple[byte
     if model is None and request.plain:
         if not ask_usage:
             return request.body, False
-        if asked.stream_options is None and b'"stream_options"' not in request.body:
+        if not bytes(asked.stream_options):
             return openai.with_usage_asked(request.body), True
     return openai.rewrite(request.body, model=model, ask_usage=ask_usage), ask_usage
 

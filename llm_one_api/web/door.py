@@ -42,6 +42,11 @@ def tags(environ: dict[str, Any]) -> tuple[str, ...]:
     return tuple([tag for tag in found if tag][:MOST_TAGS])
 
 
+def overhead(started: float, waited: float) -> str:
+    """Tell our share of the time since *started*, in milliseconds; others took *waited* seconds of it."""
+    return f"{max(0.0, time.monotonic() - started - waited) * 1000:.2f}"
+
+
 def register(app: Flask) -> None:
     """Give each request its id and each answer its headers."""
 
@@ -49,11 +54,10 @@ def register(app: Flask) -> None:
     def arrive() -> None:
         g.started = time.monotonic()
         g.id = new_id()
-        g.waited = 0.0
 
     @app.after_request
     def mark(response: Response) -> Response:
         headers = response.headers
         headers[REQUEST_ID] = g.id
-        headers[OVERHEAD] = f"{max(0.0, time.monotonic() - g.started - g.waited) * 1000:.2f}"
+        headers[OVERHEAD] = overhead(g.started, 0.0)
         return response

@@ -59,7 +59,7 @@ def _http(error: HTTPException) -> Response:
     return response
 
 
-def _unexpected(error: Exception) -> Response:
+def unexpected(error: Exception) -> Response:
     """Answer where we failed. The exception's own text may hold anything, so only its kind and place are logged."""
     where = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
     log.error("request.failed", kind=type(error).__name__, where=where)
@@ -70,4 +70,4 @@ def register(app: Flask) -> None:
     """Have *app* answer all errors in this way."""
     app.register_error_handler(GatewayError, refuse)
     app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Exception, unexpected)

@@ -23,6 +23,7 @@ from gunicorn import http, util
 from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
+from llm_one_api.gateway.http import send_all
 from llm_one_api.gateway.reply import StreamBroken
 from llm_one_api.gateway.watch import Cut
 
@@ -48,7 +49,11 @@ class OneSend(wsgi.Response):  # type: ignore[misc]
             arg = arg[: self.response_length]
         self.headers_sent = True
         self.sent = len(arg)
-        self.sock.sendall(head + (b"%X\r\n%b\r\n" % (len(arg), arg) if self.chunked else arg))
+        send_all(self.sock, head + (b"%X\r\n%b\r\n" % (len(arg), arg) if self.chunked else arg))
+
+    def _emit_body(self, data: bytes) -> None:
+        """Put a piece of the body on the wire."""
+        send_all(self.sock, b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
 
 class GatewayWorker(GeventWorker):  # type: ignore[misc]
