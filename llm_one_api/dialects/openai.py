@@ -175,13 +175,15 @@ def read_answer(body: bytes) -> Told | None:
         return None
 
 
-def _tells(batch: bytes) -> bool:
-    """Tell whether *batch* may hold usage, a finish reason, an error or the end; six times faster than a pattern."""
+def _marks(batch: bytes) -> int:
+    """Count what may be usage, a finish reason, an error or the end. Six times faster than a pattern would find them."""
     return (
-        batch.count(b'"usage"') != batch.count(b'"usage":null')
-        or batch.count(b'"finish_reason"') != batch.count(b'"finish_reason":null')
-        or b"[DONE]" in batch
-        or b'"error"' in batch
+        batch.count(b'"usage"')
+        - batch.count(b'"usage":null')
+        + batch.count(b'"finish_reason"')
+        - batch.count(b'"finish_reason":null')
+        + batch.count(b"[DONE]")
+        + batch.count(b'"error"')
     )
 
 
@@ -206,16 +208,44 @@ class StreamReader:
 
     def feed(self, batch: bytes) -> bytes:
         """Read a batch of complete events; give what the caller is to get of it."""
-        if self._started and not _tells(batch):
+        if not self._started:
+            self._begin(batch)
+        marks = _marks(batch)
+        if not marks:
             return batch
-        kept = []
-        hidden = False
+        # What tells something stands at the end, so the search goes backwards and ends when all marks are found.
+        telling = []
+        for start, end in sse.spans_backwards(batch):
+            found = _marks(batch[start:end])
+            if found:
+                telling.append((start, end))
+                marks -= found
+                if marks <= 0:
+                    break
+        for start, end in reversed(telling):
+            if self._read(sse.data_of(batch[start:end])):
+                return self._without(batch, telling)
+        return batch
+
+    def _begin(self, batch: bytes) -> None:
         for event in sse.events(batch):
-            if self._read(sse.data_of(event)):
-                hidden = True
-            else:
-                kept.append(event)
-        return b"".join(kept) if hidden else batch
+            data = sse.data_of(event)
+            if data:
+                told = read_answer(data)
+                if told is not None:
+                    self._started = True
+                    self.model, self.service_tier = told.model, told.service_tier
+                return
+
+    def _without(self, batch: bytes, telling: list[tuple[int, int]]) -> bytes:
+        """Take the events to hide out of *batch*; reads on to the last telling one."""
+        kept, at = [], 0
+        for start, end in reversed(telling):
+            if self._read(sse.data_of(batch[start:end])):
+                kept.append(batch[at:start])
+                at = end
+        kept.append(batch[at:])
+        return b"".join(kept)
 
     def _read(self, data: bytes) -> bool:
         """Take in one event's data; tell whether the event is to be hidden."""
@@ -227,7 +257,6 @@ class StreamReader:
         told = read_answer(data)
         if told is None:
             return False
-        self._started = True
         self.model = told.model or self.model
         self.service_tier = told.service_tier or self.service_tier
         self.finish_reason = told.finish_reason or self.finish_reason

@@ -79,6 +79,24 @@ def events(batch: bytes) -> Iterator[bytes]:
         yield batch[start:]
 
 
+def spans_backwards(batch: bytes) -> Iterator[tuple[int, int]]:
+    """Give where each event of *batch* starts and ends, the last first."""
+    if b"\r" in batch:
+        spans, at = [], 0
+        for event in events(batch):
+            spans.append((at, at + len(event)))
+            at += len(event)
+        yield from reversed(spans)
+        return
+    end = len(batch)
+    while end > 0:
+        start = batch.rfind(b"\n\n", 0, end - 2 if batch.endswith(b"\n\n", 0, end) else end) + 2
+        if start == 1:
+            start = 0
+        yield start, end
+        end = start
+
+
 def data_of(event: bytes) -> bytes:
     """Read an event's data: its `data:` lines joined by newlines; b"" if it has none (a comment, say)."""
     if event.startswith(b"data: ") and event.count(b"\n") == 2 and event.endswith(b"\n\n") and b"\r" not in event:  # noqa: PLR2004

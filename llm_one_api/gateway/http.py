@@ -100,12 +100,14 @@ class Connection:
     """
 
     __slots__ = (
-        "_body", "_close_delimited", "_framed", "_head_bytes", "_head_done", "_keep_alive", "_no_body",
-        "_parser", "complete", "headers", "idle_since", "received", "reused", "sock", "status",
+        "_body", "_close_delimited", "_emptied", "_framed", "_head_bytes", "_head_done", "_keep_alive", "_no_body",
+        "_parser", "_read_event", "complete", "headers", "idle_since", "received", "reused", "sock", "status",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        # TLS may hold decrypted bytes that the socket knows nothing of, so there is no waiting on that one.
+        self._read_event = None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_read_event", None)
         self.reused = False
         self.idle_since = 0.0
         self._reset()
@@ -123,6 +125,7 @@ class Connection:
         self._no_body = False
         self._close_delimited = False
         self._keep_alive = False
+        self._emptied = True  # a request is sent before anything is read
 
     # -- what httptools calls --
 
@@ -189,7 +192,7 @@ class Connection:
         return body[0] if len(body) == 1 else b"".join(body)
 
     def _receive(self) -> None:
-        count = self.sock.recv_into(_buffer, READ_SIZE)
+        count = self._recv()
         if count == 0:
             if self._head_done and self._close_delimited:
                 self.complete = True
@@ -217,6 +220,19 @@ class Connection:
     def has_body(self) -> bool:
         """Whether `read` has something at once."""
         return bool(self._body) or self.complete
+
+    def _recv(self) -> int:
+        """Wait for bytes and read what has arrived.
+
+        After a read that emptied the socket there is nothing yet: to wait at once saves gevent's first, vain attempt
+        (a system call and an exception for each event of a paced stream).
+        """
+        sock = self.sock
+        if self._emptied and self._read_event is not None:
+            sock._wait(self._read_event)  # type: ignore[attr-defined]  # noqa: SLF001
+        count = sock.recv_into(_buffer, READ_SIZE)
+        self._emptied = count < READ_SIZE
+        return count
 
     # -- keeping --
 
