@@ -44,7 +44,7 @@ class ApiKey(BaseModel):
     @field_validator("key")
     @classmethod
     def _usable(cls, key: SecretStr | None) -> SecretStr | None:
-        text = key.get_secret_value() if key else None
+        text = None if key is None else key.get_secret_value()  # an empty secret is falsy
         if text == "":
             raise _fault("is empty: with it, a call without a key would get in")
         if text is not None and not re.fullmatch(r"[\x21-\x7e]+", text):
@@ -85,7 +85,7 @@ class ApiKey(BaseModel):
     @property
     def digest(self) -> str:
         """The key's SHA-256 in hex."""
-        return self.key_sha256 or _sha256(self.key.get_secret_value() if self.key else "")
+        return self.key_sha256 or _sha256("" if self.key is None else self.key.get_secret_value())
 
     def ends(self, zone: tzinfo) -> datetime | None:
         """Tell the first moment at which the key does not work any more."""
