@@ -117,7 +117,7 @@ def journal_id(folder: Path) -> str:
             draft = folder / f".{uuid.uuid4().hex}.id"
             draft.write_text(uuid.uuid4().hex + "\n")
             try:
-                draft.hardlink_to(path)  # unlike a rename, it never replaces a name that another process gave
+                path.hardlink_to(draft)  # unlike a rename, it never replaces a name that another process gave
             except FileExistsError:
                 pass
             finally:
