@@ -1,10 +1,11 @@
-"""One relay a journal folder: who holds `relay.lock` is it."""
+"""One relay a journal folder: who holds `relay.lock` is it, and has written its process id there for `up` to read."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from llm_one_api.stores.journal.segments import prepare
@@ -29,6 +30,9 @@ def take_relay_lock(folder: Path, *, patience: float = 0.3) -> int | None:
                 return None
             time.sleep(0.02)
         else:
+            with suppress(OSError):  # a full disk does not keep the relay from its work
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
             return fd
 
 
@@ -45,3 +49,11 @@ def relay_is_running(folder: Path) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def relay_pid(folder: Path) -> int | None:
+    """Tell the process id of the folder's relay, to ask it to end; None: there is none."""
+    if not relay_is_running(folder):
+        return None
+    written = (folder / _FILE).read_bytes().strip()
+    return int(written) if written.isdigit() else None
