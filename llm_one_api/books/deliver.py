@@ -262,7 +262,9 @@ class _Delivery(Generic[L]):
         """Call what is the plugin's, so that its errors can be told from ours."""
         try:
             return call(*arguments)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also SystemExit, and asyncio's and trio's Cancelled
             where = _place_of(error)
             text = self._plugins.tell(self._name, error)
             raise _PluginError(f"{text} ({where})" if where else text) from None

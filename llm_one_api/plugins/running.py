@@ -135,7 +135,9 @@ class StatsPlugins:
             return
         try:
             running.close()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             log.warning("plugin.cleanup_failed", plugin=name, error=self.tell(name, error))
 
     def close(self) -> None:
