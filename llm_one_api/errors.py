@@ -38,6 +38,8 @@ class GatewayError(Exception):
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.waited = 0.0
+        """Seconds that others took before it came to this."""
         if code is not None:
             self.code = code
 

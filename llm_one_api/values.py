@@ -9,7 +9,8 @@ encoded to the journal and to a Celery message: a struct of forty fields is buil
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -36,6 +37,11 @@ FAILED: frozenset[Outcome] = frozenset({"upstream_error", "timeout", "truncated"
 """The outcomes that count as errors. Error rate = these / (these + success)."""
 
 
+def fingerprint(api_key: str) -> str:
+    """Name a key without telling it, such as `key_3f9a1c22`. Takes any text, also one that no key can be."""
+    return "key_" + hashlib.sha256(api_key.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
 class Value(msgspec.Struct, frozen=True, kw_only=True):
     """The base of all values: immutable, keyword-only, compared by content."""
 
@@ -55,6 +61,31 @@ class Caller(Value, frozen=True, kw_only=True):
     def may_use(self, model: str) -> bool:
         """Tell whether this caller may use *model* (its public name)."""
         return self.models is None or model in self.models
+
+
+class Call(Value, frozen=True, kw_only=True):
+    """One request as it stands at the door: its head; the body is read when the caller is known."""
+
+    id: str
+    started: float
+    """`time.monotonic()` at arrival."""
+    endpoint: str
+    api_key: str
+    """A secret: never printed. Empty: none was given."""
+    read_body: Callable[[], bytes]
+    """Read the body, once. Raises a GatewayError if it is too large, truncated or does not come."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Those that may go upstream."""
+    client_request_id: str | None = None
+    tags: tuple[str, ...] = ()
+    client_fd: int = -1
+    """The caller's socket, to see when the caller leaves; -1: unknown."""
+
+    def __repr__(self) -> str:
+        """Name it without its key."""
+        return f"Call({self.id!r}, {self.endpoint!r})"
+
+    __str__ = __repr__
 
 
 class Upstream(Value, frozen=True, kw_only=True):

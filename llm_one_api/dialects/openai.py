@@ -33,9 +33,9 @@ class Asked(msgspec.Struct, frozen=True):
             return False
         try:
             options = msgspec.json.decode(self.stream_options, type=_StreamOptions | None)
-            return options is not None and options.include_usage is True
         except msgspec.ValidationError:
             return True  # not ours to judge: the upstream will
+        return options is not None and options.include_usage is True
 
 
 class _StreamOptions(msgspec.Struct):
@@ -53,9 +53,9 @@ def read_request(body: bytes) -> Asked:
 
 
 def is_plain(body: bytes) -> bool:
-    """Tell whether each field that decides something surely stands in *body* once, so that no parser can read another.
+    r"""Tell whether each field that decides something surely stands in *body* once, so that no parser can read another.
 
-    A name may also be written with escapes (`"mod\\u0065l"`), hence the second test.
+    A name may also be written with escapes (`"mod\u0065l"`), hence the second test.
     """
     count = body.count
     return (
@@ -176,7 +176,7 @@ def read_answer(body: bytes) -> Told | None:
 
 
 def _marks(batch: bytes) -> int:
-    """Count what may be usage, a finish reason, an error or the end. Six times faster than a pattern would find them."""
+    """Count what may be usage, a finish reason, an error or the end, six times faster than a pattern does."""
     return (
         batch.count(b'"usage"')
         - batch.count(b'"usage":null')
@@ -196,7 +196,7 @@ class StreamReader:
     __slots__ = ("_hide_usage", "_started", "done", "error", "finish_reason", "model", "service_tier", "usage_raw")
 
     def __init__(self, *, hide_usage: bool) -> None:
-        """With *hide_usage* take out the one event with empty `choices` and a usage object: the caller did not ask."""
+        """With *hide_usage* take out the one event of empty `choices` and usage: the caller did not ask."""
         self._hide_usage = hide_usage
         self._started = False
         self.model: str | None = None

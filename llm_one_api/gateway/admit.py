@@ -1,4 +1,4 @@
-"""Fourth stage: may this call be made now?"""
+"""Fourth stage: whether the call may be made now."""
 
 from __future__ import annotations
 

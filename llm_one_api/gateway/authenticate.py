@@ -1,4 +1,4 @@
-"""First stage: whose key is it?"""
+"""First stage: whose key it is."""
 
 from __future__ import annotations
 

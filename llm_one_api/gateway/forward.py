@@ -122,7 +122,8 @@ class Forward:
         finally:
             visit.go_on()
         answer = self._try(connection, pool, upstream, head, body, visit, entry, hides_usage=hides_usage)
-        assert answer is not None, "only a kept connection is given up silently"
+        if answer is None:
+            raise UpstreamFailed("The model's upstream closed the connection.")  # a fresh connection is never stale
         return answer
 
     def _try(

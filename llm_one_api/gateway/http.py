@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from urllib.parse import urlsplit
@@ -241,7 +242,7 @@ class Connection:
         return self.complete and self._keep_alive and not self._close_delimited and not self._body
 
     def still_good(self) -> bool:
-        """Tell whether the connection, unused so far, is open and silent: data or an end waiting there means it is not."""
+        """Tell whether the unused connection is open and silent: data or an end waiting there means no."""
         try:
             self.sock._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)  # type: ignore[attr-defined]  # noqa: SLF001
         except BlockingIOError:
@@ -257,10 +258,8 @@ class Connection:
 
     def close(self) -> None:
         """Close it at once."""
-        try:
+        with suppress(OSError):
             self.sock.close()
-        except OSError:
-            pass
 
 
 class Pool:
@@ -285,7 +284,7 @@ class Pool:
         return None
 
     def connect(self, timeout: float) -> Connection:
-        """Open a new connection. Raises OSError (ssl.SSLError is one), TimeoutError within *timeout* seconds an address."""
+        """Open a new connection. Raises OSError (ssl.SSLError, TimeoutError), within *timeout* seconds an address."""
         error: OSError | None = None
         for family, address in self._resolve():
             sock = socket.socket(family, socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""Seventh stage: pass the answer on as it comes, read by the way what it cost, and close the record before its end is seen."""
+"""Seventh stage: pass the answer on as it comes, and close the record before its end is seen."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Meter:
         self._watch = watch
 
     def __call__(self, answer: Answer, entry: Entry, visit: Visit) -> Reply:
-        """Give the reply; the record is closed when its end has been read. Raises a GatewayError before the first byte."""
+        """Give the reply; its record is closed when its end was read. Raises a GatewayError before the first byte."""
         status = answer.status
         if status in {401, 403}:
             answer.abort()

@@ -113,7 +113,7 @@ class Record:
     def open(
         self, call: Call, caller: Caller, target: Target, permit: Permit, *, stream: bool, end_user: str | None
     ) -> Entry:
-        """Write the OPEN of a call that is about to be sent upstream. Raises Overloaded if it cannot be kept and must."""
+        """Write the OPEN of a call about to be sent upstream. Raises Overloaded if it cannot be kept and must."""
         if self._refuse_when_full and self._journal.full:
             raise Overloaded(
                 "Calls cannot be recorded just now, so none is taken. Try again.", code="journal_full", retry_after=5

@@ -1,4 +1,4 @@
-"""Third stage: where do calls to this model go, and may this key use it?"""
+"""Third stage: where calls to a model go, and whether this key may use it."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class Stream:
     # -- the ways to end --
 
     def _end(self) -> bytes:
-        """The upstream's message is complete."""
+        """End with the upstream's message."""
         if self._entry.closed:
             self._leave()
             raise StopIteration
@@ -156,7 +156,7 @@ class Stream:
         return rest
 
     def _cut(self, why: Why) -> bytes:
-        """The watch ended the wait."""
+        """End as the watch says."""
         if self._entry.closed:  # all that counts was handed on; only the end of the message is missing
             self._leave()
             raise StopIteration
@@ -181,7 +181,7 @@ class Stream:
         return (b"" if self._cutter.on_boundary else b"\n\n") + sse.event_of(msgspec.json.encode(error))
 
     def _left(self, error: str) -> None:
-        """The caller is not there any more (or does not read, or we stop while it does not)."""
+        """End without the caller: it left, or does not read, or we stop while it does not."""
         outcome: Outcome = "aborted" if error == "draining" else "client_gone"
         self._close(outcome, error)
         self._answer.abort()

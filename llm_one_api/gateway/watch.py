@@ -52,8 +52,18 @@ class Visit:
     """A call in the house, as the watch sees it."""
 
     __slots__ = (
-        "client_fd", "client_gone", "cut_for", "deadline", "greenlet", "queued", "since", "state", "total_deadline",
-        "waited", "why", "_began",
+        "_began",
+        "client_fd",
+        "client_gone",
+        "cut_for",
+        "deadline",
+        "greenlet",
+        "queued",
+        "since",
+        "state",
+        "total_deadline",
+        "waited",
+        "why",
     )  # fmt: skip
 
     def __init__(self, client_fd: int, greenlet: Any) -> None:

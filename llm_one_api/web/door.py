@@ -6,7 +6,7 @@ import re
 import time
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g
 from uuid_utils import uuid7
 
 _UNCLEAN = re.compile(r"[^\x20-\x7e]")

@@ -21,13 +21,13 @@ def answer(
     status: int,
     message: str,
     *,
-    type: str,
+    kind: str,
     code: str | None,
     param: str | None = None,
-    retry_after: float | None = None,  # noqa: A002
+    retry_after: float | None = None,
 ) -> Response:
     """Write an error as OpenAI does."""
-    body = {"error": {"message": message, "type": type, "param": param, "code": code}}
+    body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
     response = Response(msgspec.json.encode(body), status=status, content_type="application/json")
     if retry_after is not None:
         response.headers["retry-after"] = str(math.ceil(retry_after))
@@ -37,25 +37,26 @@ def answer(
 def refuse(error: GatewayError) -> Response:
     """Answer with an error of ours."""
     return answer(
-        error.status, error.message, type=error.type, code=error.code, param=error.param, retry_after=error.retry_after
+        error.status, error.message, kind=error.type, code=error.code, param=error.param, retry_after=error.retry_after
     )
 
 
 def _http(error: HTTPException) -> Response:
     """Answer where Flask refused: an unknown path, a wrong method."""
     status = error.code or 500
+    allowed = sorted(getattr(error, "valid_methods", None) or [])
     messages = {
         404: "Unknown path. See the README for the endpoints that there are.",
-        405: f"This path does not take that method; it takes {', '.join(sorted(getattr(error, 'valid_methods', None) or []))}.",
+        405: f"This path does not take that method; it takes {', '.join(allowed)}.",
     }
     response = answer(
         status,
         messages.get(status, error.name),
-        type="invalid_request_error" if status < 500 else "api_error",  # noqa: PLR2004
+        kind="invalid_request_error" if status < 500 else "api_error",  # noqa: PLR2004
         code=_CODES.get(status),
     )
-    if getattr(error, "valid_methods", None):
-        response.headers["allow"] = ", ".join(sorted(error.valid_methods))  # type: ignore[attr-defined]
+    if allowed:
+        response.headers["allow"] = ", ".join(allowed)
     return response
 
 
@@ -63,7 +64,7 @@ def unexpected(error: Exception) -> Response:
     """Answer where we failed. The exception's own text may hold anything, so only its kind and place are logged."""
     where = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
     log.error("request.failed", kind=type(error).__name__, where=where)
-    return answer(500, "The gateway failed. The operator's log says where.", type="api_error", code="internal_error")
+    return answer(500, "The gateway failed. The operator's log says where.", kind="api_error", code="internal_error")
 
 
 def register(app: Flask) -> None:

@@ -13,7 +13,7 @@ bind = f"[{_server.host}]:{_server.port}" if ":" in _server.host else f"{_server
 workers = _server.workers
 worker_class = "llm_one_api.web.worker.GatewayWorker"
 worker_connections = _server.max_streams + 200
-"""More than calls, so that health and statistics are answered, and refusals are said, when the calls are at their limit."""
+"""More than calls, so that health, statistics and refusals are answered when calls are at their limit."""
 graceful_timeout = int(_server.drain_timeout) + 5
 timeout = 60
 keepalive = 75

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.http.errors import ParseException
 from werkzeug.routing import Map, Rule
@@ -23,7 +23,8 @@ from llm_one_api.values import Call
 from llm_one_api.web import errors
 from llm_one_api.web.door import OVERHEAD, REQUEST_ID, api_key, clean, new_id, overhead, tags
 
-StartResponse = Callable[[str, list[tuple[str, str]]], Any]
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
 
 _PASSING = (
     ("CONTENT_TYPE", "Content-Type"),

@@ -48,7 +48,7 @@ class OneSend(wsgi.Response):  # type: ignore[misc]
         head = "".join([*self.default_headers(), *[f"{k}: {v}\r\n" for k, v in self.headers], "\r\n"]).encode("latin-1")
         if self.response_length is not None:
             arg = arg[: self.response_length]
-        self.headers_sent = True
+        self.headers_sent: bool = True
         self.sent = len(arg)
         send_all(self.sock, head + (b"%X\r\n%b\r\n" % (len(arg), arg) if self.chunked else arg))
 
@@ -151,7 +151,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
         except OSError as error:
             if error.errno not in _GONE:
                 self.log.warning("connection failed: %s", type(error).__name__)
-        except Exception as error:  # noqa: BLE001 (not HTTP: told to the client, and not more)
+        except Exception as error:
             self.handle_error(request, client, addr, error)
         finally:
             self._idle.pop(me, None)
