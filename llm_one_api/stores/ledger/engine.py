@@ -1,0 +1,63 @@
+"""Connections to the ledger's database: SQLite by default, PostgreSQL in production."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.pool import NullPool, QueuePool
+
+BUSY_SECONDS = 5.0
+
+
+def make_engine(url: str) -> Engine:
+    """Make an engine for *url* (`sqlite:///…`, `postgresql://…`). Opens no connection; use it in one process only."""
+    parsed = make_url(url)
+    if parsed.drivername in {"postgres", "postgresql"}:
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed)
+    return create_engine(
+        parsed,
+        poolclass=QueuePool,
+        pool_size=2,
+        max_overflow=8,
+        pool_pre_ping=True,  # a connection that the server has closed meanwhile is replaced, not used
+        connect_args={"connect_timeout": 5},
+        isolation_level="READ COMMITTED",
+    )
+
+
+def _sqlite(url: Any) -> Engine:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    # A connection costs 0.2 ms and belongs to one thread: none is kept.
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={int(BUSY_SECONDS * 1000)}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A transaction that reads and then writes fails at once with "database is locked" whatever the timeout,
+        # unless it said at its beginning that it would write.
+        how = "DEFERRED" if connection.get_execution_options().get("reads_only") else "IMMEDIATE"
+        connection.exec_driver_sql(f"BEGIN {how}")
+
+    return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """Give *engine* for transactions that write nothing."""
+    return engine.execution_options(reads_only=True)
+
+
+def clock(engine: Engine) -> Any:
+    """Give the SQL of the database's own clock, in seconds since 1970: the one clock that all processes share."""
+    if engine.dialect.name == "postgresql":
+        return text("extract(epoch from clock_timestamp())")
+    return text("((julianday('now') - 2440587.5) * 86400.0)")

@@ -1,0 +1,203 @@
+"""The ledger: every finished call, once, in the order it was kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError, StatementError
+
+from llm_one_api.stores.ledger import schema
+from llm_one_api.stores.ledger import summary as sums
+from llm_one_api.stores.ledger.cursors import Cursors
+from llm_one_api.stores.ledger.engine import make_engine, reading
+from llm_one_api.stores.ledger.rows import Kept, to_record, to_row
+from llm_one_api.stores.ledger.tables import ledger_seq, records, refused_records
+from llm_one_api.values import UsageRecord, Value
+
+LONGEST_REASON = 1000
+
+
+class Ingested(Value, frozen=True, kw_only=True):
+    """What became of a batch."""
+
+    new: int
+    known: int
+    """Were there already: sent again, without effect."""
+    refused: int
+    """Could not be kept; they stand in `refused_records`."""
+    last_seq: int
+
+
+class Refused(Value, frozen=True, kw_only=True):
+    """A record that cannot be kept."""
+
+    request_id: str
+    reason: str
+    line: str
+
+
+class Ledger:
+    """The ledger in one database. Opens connections as needed; make one a process, after the fork."""
+
+    def __init__(self, url: str) -> None:
+        """Use the database at *url* (a secret: it may hold a password)."""
+        self._engine = make_engine(url)
+        self._reading = reading(self._engine)
+        self.cursors = Cursors(self._engine)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is a file of this machine, which is upgraded without being asked."""
+        return self._engine.dialect.name == "sqlite"
+
+    def upgrade(self) -> None:
+        """Make or change the tables, so that they are what this version needs."""
+        schema.upgrade(self._engine)
+
+    def check(self) -> None:
+        """Raise SchemaBehind, with what to do, if the tables are not what this version needs."""
+        schema.check(self._engine)
+
+    def open(self) -> None:
+        """Get it ready for work: SQLite is upgraded, PostgreSQL is checked (SchemaBehind)."""
+        if self.is_sqlite:
+            self.upgrade()
+        else:
+            self.check()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+    # -- writing --
+
+    def ingest(self, batch: Sequence[UsageRecord], refused: Sequence[Refused] = ()) -> Ingested:
+        """Keep the records of *batch* that are not there yet, in one transaction, and note what was *refused* before.
+
+        The row lock on `ledger_seq` comes first, so ingests go one after another: what is looked up under it stays
+        true, and the order of `seq` is the order of commits, without gaps. Raises what the database raises if it
+        cannot work; nothing of the batch is kept then.
+        """
+        with self._engine.begin() as connection:
+            last = connection.execute(update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n)).scalar_one()
+            ids = list(dict.fromkeys(record.request_id for record in batch))
+            known = self._known(connection, ids)
+            fresh, seen = [], set(known)
+            for record in batch:
+                if record.request_id not in seen:
+                    seen.add(record.request_id)
+                    fresh.append(record)
+            kept, bad = self._insert(connection, fresh, last)
+            self._note(connection, [*refused, *bad])
+            if kept:
+                connection.execute(update(ledger_seq).values(n=last + kept))
+        return Ingested(
+            new=kept, known=len(batch) - len(fresh), refused=len(bad) + len(refused), last_seq=last + kept
+        )
+
+    @staticmethod
+    def _known(connection: Connection, ids: list[str]) -> set[str]:
+        found: set[str] = set()
+        for table in (records, refused_records):
+            for start in range(0, len(ids), 500):
+                asked = select(table.c.request_id).where(table.c.request_id.in_(ids[start : start + 500]))
+                found.update(connection.execute(asked).scalars())
+        return found
+
+    def _insert(self, connection: Connection, fresh: list[UsageRecord], last: int) -> tuple[int, list[Refused]]:
+        """Insert all at once; where the database refuses one, find it by inserting one by one."""
+        if not fresh:
+            return 0, []
+        try:
+            with connection.begin_nested():
+                connection.execute(insert(records), [to_row(r, last + n) for n, r in enumerate(fresh, 1)])
+        except _REFUSALS as error:
+            _raise_if_away(error)
+        else:
+            return len(fresh), []
+        kept, bad = 0, []
+        for record in fresh:
+            try:
+                with connection.begin_nested():
+                    connection.execute(insert(records), [to_row(record, last + kept + 1)])
+            except _REFUSALS as error:
+                _raise_if_away(error)
+                bad.append(refusal(record, f"the database refuses it: {_cause(error)}"))
+            else:
+                kept += 1
+        return kept, bad
+
+    def _note(self, connection: Connection, bad: Sequence[Refused]) -> None:
+        """Set refused records aside, each once."""
+        make = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        now = datetime.now(UTC)
+        for one in bad:
+            connection.execute(
+                make(refused_records)
+                .values(request_id=one.request_id, reason=one.reason, line=one.line, at=now)
+                .on_conflict_do_nothing(index_elements=["request_id"])
+            )
+
+    # -- reading --
+
+    def read(self, after: int, limit: int) -> list[Kept]:
+        """Give the next *limit* records after place *after*."""
+        asked = select(records).where(records.c.seq > after).order_by(records.c.seq).limit(limit)
+        with self._reading.connect() as connection:
+            rows = connection.execute(asked).mappings().all()
+        return [Kept(seq=row["seq"], record=to_record(row)) for row in rows]
+
+    def last_seq(self) -> int:
+        """Tell the place of the newest record; 0: there is none."""
+        with self._reading.connect() as connection:
+            return int(connection.execute(select(ledger_seq.c.n)).scalar_one())
+
+    def summary(self, since: datetime, until: datetime, key: str | None = None) -> list[sums.ModelStats]:
+        """Sum up by model what was admitted from *since* until before *until*; with *key*, only that key's."""
+        return sums.summary(self._reading, since, until, key)
+
+    def newest(self, limit: int, key: str | None = None, model: str | None = None) -> list[UsageRecord]:
+        """Give the records that came last, the newest first."""
+        return sums.newest(self._reading, limit, key, model)
+
+
+_REFUSALS = (DataError, IntegrityError, InterfaceError, ProgrammingError, StatementError, OverflowError, ValueError)
+
+
+def _raise_if_away(error: Exception) -> None:
+    """Raise *error* again if it is about the connection and not about the record."""
+    if isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False):
+        raise error
+
+
+def _cause(error: Exception) -> str:
+    """Name what the driver said, without the statement and its values, which SQLAlchemy would add."""
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {cause}".replace("\x00", "\ufffd")[:LONGEST_REASON]
+
+
+def refusal(record: UsageRecord, reason: str) -> Refused:
+    """Set *record* aside with the reason."""
+    return Refused(request_id=_id(record.request_id), reason=reason, line=ascii_json(record))
+
+
+def unreadable(line: str, reason: str) -> Refused:
+    """Set a line aside that is no record; a digest of it is its name, so that it is noted once."""
+    digest = hashlib.sha256(line.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+    return Refused(request_id=f"line:{digest}", reason=reason[:LONGEST_REASON], line=ascii(line)[1:-1])
+
+
+def ascii_json(value: Any) -> str:
+    """Write JSON in ASCII alone: there is no database that refuses it."""
+    text = msgspec.json.encode(value).decode()
+    return text.encode("ascii", "backslashreplace").decode() if not text.isascii() else text
+
+
+def _id(request_id: str) -> str:
+    return request_id.replace("\x00", "\ufffd")

@@ -1,0 +1,61 @@
+"""Records as rows and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from llm_one_api.stores.ledger.tables import USAGE_COLUMNS, records
+from llm_one_api.values import Attempt, Usage, UsageRecord, Value
+
+_json = msgspec.json.Encoder()
+_attempts = msgspec.json.Decoder(tuple[Attempt, ...])
+_tags = msgspec.json.Decoder(tuple[str, ...])
+_PLAIN = tuple(
+    column.name
+    for column in records.columns
+    if column.name in UsageRecord.__struct_fields__ and column.name not in {"tags", "attempts", "usage_raw"}
+)
+_OF_USAGE = (*USAGE_COLUMNS, "audio_seconds")
+NUL, REPLACEMENT = "\x00", "\ufffd"
+
+
+class Kept(Value, frozen=True, kw_only=True):
+    """A record with its place in the ledger."""
+
+    seq: int
+    record: UsageRecord
+
+
+def to_row(record: UsageRecord, seq: int) -> dict[str, Any]:
+    """Lay *record* out as a row. NUL characters, which PostgreSQL takes in no text, become U+FFFD."""
+    row: dict[str, Any] = {"seq": seq}
+    for name in _PLAIN:
+        value = getattr(record, name)
+        row[name] = value.replace(NUL, REPLACEMENT) if isinstance(value, str) and NUL in value else value
+    usage = record.usage
+    for name in _OF_USAGE:
+        row[name] = getattr(usage, name)
+    row["tags"] = _text(record.tags)
+    row["attempts"] = _text(record.attempts)
+    row["usage_raw"] = None if record.usage_raw is None else _text(record.usage_raw)
+    return row
+
+
+def _text(value: Any) -> str:
+    """Write JSON for a text column; a NUL in it stands as an escape, which is no NUL."""
+    return _json.encode(value).decode()
+
+
+def to_record(row: Mapping[str, Any]) -> UsageRecord:
+    """Read a record back."""
+    fields = {name: row[name] for name in _PLAIN}
+    return UsageRecord(
+        **fields,
+        tags=_tags.decode(row["tags"]),
+        attempts=_attempts.decode(row["attempts"]),
+        usage_raw=None if row["usage_raw"] is None else msgspec.json.decode(row["usage_raw"]),
+        usage=Usage(**{name: row[name] for name in _OF_USAGE}),
+    )

@@ -1,0 +1,57 @@
+"""The ledger's schema: made and changed by Alembic, from the first table on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+_FOLDER = Path(__file__).parent / "migrations"
+_LOCK = 0x6C6C6D31
+"""An advisory lock of PostgreSQL's, so that two upgrades at a time wait for each other."""
+
+
+class SchemaBehind(Exception):
+    """The database's tables are not those that this version works with."""
+
+
+def head() -> str:
+    """Name the newest revision that this version knows."""
+    revision = ScriptDirectory(str(_FOLDER)).get_current_head()
+    if revision is None:
+        raise LookupError(f"no migrations in {_FOLDER}")
+    return revision
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the tables up to date. Nothing happens if they are; two at a time do it once."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        config = Config()
+        config.set_main_option("script_location", str(_FOLDER))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def check(engine: Engine) -> None:
+    """Raise SchemaBehind unless the tables are up to date."""
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found == head():
+        return
+    if found is None:
+        raise SchemaBehind("The ledger has no tables yet. Make them with: llm-one-api db upgrade")
+    known = {script.revision for script in ScriptDirectory(str(_FOLDER)).walk_revisions()}
+    if found not in known:
+        raise SchemaBehind(
+            f"The ledger is at schema {found}, which this version does not know: it was upgraded by a newer one. "
+            "Install that version again."
+        )
+    raise SchemaBehind(
+        f"The ledger is at schema {found}, and this version needs {head()}. Make a backup, then: llm-one-api db upgrade"
+    )

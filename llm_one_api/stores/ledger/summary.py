@@ -1,0 +1,102 @@
+"""What the records say in sum: by model, and the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, case, func, select
+
+from llm_one_api.stores.ledger.rows import to_record
+from llm_one_api.stores.ledger.tables import records
+from llm_one_api.values import FAILED, UsageRecord, Value
+
+_r = records.c
+_TOKENS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
+class ModelStats(Value, frozen=True, kw_only=True):
+    """One model's calls. Averages are over the calls where the figure is known; None: it is known of none."""
+
+    model: str
+    requests: int
+    streams: int
+    outcomes: dict[str, int]
+    error_rate: float | None
+    """Failed / (failed + success); None: there was neither."""
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    requests_with_tokens: int
+    """Calls whose total is known."""
+    avg_tokens: float | None
+    duration: float
+    """Seconds, of all calls together."""
+    avg_duration: float | None
+    avg_ttft: float | None
+
+
+def summary(engine: Engine, since: datetime, until: datetime, key: str | None) -> list[ModelStats]:
+    """Sum up by model what was admitted from *since* until before *until*, the busiest first."""
+    asked = (
+        select(
+            _r.model,
+            _r.outcome,
+            func.count().label("requests"),
+            func.sum(case((_r.stream, 1), else_=0)).label("streams"),
+            *[func.coalesce(func.sum(_r[name]), 0).label(name) for name in _TOKENS],
+            func.count(_r.total_tokens).label("with_tokens"),
+            func.coalesce(func.sum(_r.duration), 0.0).label("duration"),
+            func.count(_r.duration).label("with_duration"),
+            func.coalesce(func.sum(_r.ttft), 0.0).label("ttft"),
+            func.count(_r.ttft).label("with_ttft"),
+        )
+        .where(_r.at >= since, _r.at < until)
+        .group_by(_r.model, _r.outcome)
+    )
+    if key is not None:
+        asked = asked.where(_r.key == key)
+    with engine.connect() as connection:
+        rows = connection.execute(asked).mappings().all()
+    by_model: dict[str, list[Any]] = {}
+    for row in rows:
+        by_model.setdefault(row["model"], []).append(row)
+    found = [_of_model(model, rows) for model, rows in by_model.items()]
+    return sorted(found, key=lambda stats: (-stats.requests, stats.model))
+
+
+def _of_model(model: str, rows: Sequence[Any]) -> ModelStats:
+    def total(name: str) -> Any:
+        return sum(row[name] for row in rows)
+
+    outcomes = {row["outcome"]: int(row["requests"]) for row in rows}
+    failed = sum(count for outcome, count in outcomes.items() if outcome in FAILED)
+    judged = failed + outcomes.get("success", 0)
+    with_tokens, with_duration, with_ttft = total("with_tokens"), total("with_duration"), total("with_ttft")
+    return ModelStats(
+        model=model,
+        requests=int(total("requests")),
+        streams=int(total("streams")),
+        outcomes=dict(sorted(outcomes.items())),
+        error_rate=round(failed / judged, 6) if judged else None,
+        prompt_tokens=int(total("prompt_tokens")),
+        completion_tokens=int(total("completion_tokens")),
+        total_tokens=int(total("total_tokens")),
+        requests_with_tokens=int(with_tokens),
+        avg_tokens=round(int(total("total_tokens")) / with_tokens, 3) if with_tokens else None,
+        duration=round(float(total("duration")), 6),
+        avg_duration=round(float(total("duration")) / with_duration, 6) if with_duration else None,
+        avg_ttft=round(float(total("ttft")) / with_ttft, 6) if with_ttft else None,
+    )
+
+
+def newest(engine: Engine, limit: int, key: str | None, model: str | None) -> list[UsageRecord]:
+    """Give the records that came last, the newest first."""
+    asked = select(records).order_by(_r.seq.desc()).limit(limit)
+    if key is not None:
+        asked = asked.where(_r.key == key)
+    if model is not None:
+        asked = asked.where(_r.model == model)
+    with engine.connect() as connection:
+        return [to_record(row) for row in connection.execute(asked).mappings()]

@@ -1,0 +1,153 @@
+"""The ledger's tables, as they are now; how they came to be so is in `migrations/`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
+
+DOLLAR = 10**12
+"""SQLite has no decimals, so it keeps money as whole numbers of 1e-12 USD."""
+
+
+class Money(TypeDecorator[Decimal]):
+    """US dollars, exact to twelve places on both databases."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Use NUMERIC where there is one."""
+        return dialect.type_descriptor(Numeric(24, 12) if dialect.name == "postgresql" else BigInteger())
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Store it."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return int((value * DOLLAR).to_integral_value())
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        """Read it."""
+        if value is None or dialect.name == "postgresql":
+            return value  # type: ignore[no-any-return]
+        return Decimal(value) / DOLLAR
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware time in UTC, to the microsecond; SQLite keeps it as text that sorts."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """Use a time with a zone where there is one."""
+        return dialect.type_descriptor(DateTime(timezone=dialect.name == "postgresql"))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Store it."""
+        if value is None:
+            return None
+        utc = value.astimezone(UTC)
+        return utc if dialect.name == "postgresql" else utc.replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's)
+        """Read it."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)  # type: ignore[no-any-return]
+
+
+metadata = MetaData()
+
+USAGE_COLUMNS = (
+    "prompt_tokens", "completion_tokens", "total_tokens", "cache_read_tokens", "cache_write_5m_tokens",
+    "cache_write_1h_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "image_tokens",
+    "accepted_prediction_tokens", "rejected_prediction_tokens", "images",
+)  # fmt: skip
+"""The whole-number fields of `Usage`, each a column of its own."""
+
+records = Table(
+    "records",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("request_id", String(64), nullable=False, unique=True),
+    Column("at", Moment, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("upstream_model", Text),
+    Column("response_model", Text),
+    Column("service_tier", Text),
+    Column("user", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("group", Text),
+    Column("end_user", Text),
+    Column("tags", Text, nullable=False, doc="JSON"),
+    Column("client_request_id", Text),
+    Column("endpoint", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("status", Integer),
+    Column("error", Text),
+    Column("finish_reason", Text),
+    Column("provider_request_id", Text),
+    Column("upstream", Text),
+    Column("attempts", Text, nullable=False, doc="JSON"),
+    Column("duration", Float),
+    Column("ttft", Float),
+    *[Column(name, BigInteger) for name in USAGE_COLUMNS],
+    Column("audio_seconds", Float),
+    Column("usage_source", String(16), nullable=False),
+    Column("usage_raw", Text, doc="JSON"),
+    Column("cost", Money),
+    Column("quota_tokens", BigInteger),
+    Column("quota_cost", Money),
+    Index("records_at", "at"),
+    Index("records_key_at", "key", "at"),
+)
+"""One row a call. `seq` is its place: without gaps, in the order of commits."""
+
+ledger_seq = Table("ledger_seq", metadata, Column("n", BigInteger, nullable=False))
+"""One row: the last `seq` given. Its lock puts the ingests in a row."""
+
+refused_records = Table(
+    "refused_records",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("request_id", Text, nullable=False, unique=True, doc="The record's, or a digest of a line that has none"),
+    Column("reason", Text, nullable=False),
+    Column("line", Text, nullable=False, doc="The record, as JSON in ASCII"),
+    Column("at", Moment, nullable=False),
+)
+"""What came and could not be kept, with the reason: nothing is dropped in silence."""
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("consumer", String(200), primary_key=True),
+    Column("seq", BigInteger, nullable=False, doc="The last record delivered"),
+    Column("since", BigInteger, nullable=False, doc="The record after which the present run began"),
+    Column("fence", BigInteger, nullable=False, doc="Grows with each lease: an old holder cannot move the cursor"),
+    Column("owner", Text),
+    Column("lease_until", Float, nullable=False, doc="By the database's clock, as are the others"),
+    Column("failures", Integer, nullable=False),
+    Column("retry_at", Float, nullable=False),
+    Column("error", Text),
+    Column("seen_at", Float, nullable=False),
+)
+"""How far each plugin has come."""
