@@ -26,6 +26,7 @@ def make_engine(url: str) -> Engine:
         pool_pre_ping=True,  # a connection that the server has closed meanwhile is replaced, not used
         connect_args={"connect_timeout": 5},
         isolation_level="READ COMMITTED",
+        hide_parameters=True,  # an error's text must not carry a record's values
     )
 
 
@@ -33,7 +34,7 @@ def _sqlite(url: Any) -> Engine:
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     # A connection costs 0.2 ms and belongs to one thread: none is kept.
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:

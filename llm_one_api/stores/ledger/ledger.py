@@ -10,7 +10,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError, InterfaceError, OperationalError, ProgrammingError, StatementError
+from sqlalchemy.exc import (
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+    StatementError,
+)
 
 from llm_one_api.stores.ledger import schema
 from llm_one_api.stores.ledger import summary as sums
@@ -19,6 +27,9 @@ from llm_one_api.stores.ledger.engine import make_engine, reading
 from llm_one_api.stores.ledger.rows import Kept, to_record, to_row
 from llm_one_api.stores.ledger.tables import ledger_seq, records, refused_records
 from llm_one_api.values import UsageRecord, Value
+
+DatabaseError = SQLAlchemyError
+"""What a database that is away or broken raises, by a name for those who know no SQLAlchemy."""
 
 LONGEST_REASON = 1000
 
@@ -85,7 +96,9 @@ class Ledger:
         cannot work; nothing of the batch is kept then.
         """
         with self._engine.begin() as connection:
-            last = connection.execute(update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n)).scalar_one()
+            last = connection.execute(
+                update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n)
+            ).scalar_one()
             ids = list(dict.fromkeys(record.request_id for record in batch))
             known = self._known(connection, ids)
             fresh, seen = [], set(known)
@@ -97,9 +110,7 @@ class Ledger:
             self._note(connection, [*refused, *bad])
             if kept:
                 connection.execute(update(ledger_seq).values(n=last + kept))
-        return Ingested(
-            new=kept, known=len(batch) - len(fresh), refused=len(bad) + len(refused), last_seq=last + kept
-        )
+        return Ingested(new=kept, known=len(batch) - len(fresh), refused=len(bad) + len(refused), last_seq=last + kept)
 
     @staticmethod
     def _known(connection: Connection, ids: list[str]) -> set[str]:
@@ -150,8 +161,8 @@ class Ledger:
         """Give the next *limit* records after place *after*."""
         asked = select(records).where(records.c.seq > after).order_by(records.c.seq).limit(limit)
         with self._reading.connect() as connection:
-            rows = connection.execute(asked).mappings().all()
-        return [Kept(seq=row["seq"], record=to_record(row)) for row in rows]
+            rows = connection.execute(asked).all()
+        return [Kept(seq=row[0], record=to_record(row)) for row in rows]
 
     def last_seq(self) -> int:
         """Tell the place of the newest record; 0: there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ _PLAIN = tuple(
     if column.name in UsageRecord.__struct_fields__ and column.name not in {"tags", "attempts", "usage_raw"}
 )
 _OF_USAGE = (*USAGE_COLUMNS, "audio_seconds")
+_COLUMNS = tuple(column.name for column in records.columns)
 NUL, REPLACEMENT = "\x00", "\ufffd"
 
 
@@ -49,13 +50,12 @@ def _text(value: Any) -> str:
     return _json.encode(value).decode()
 
 
-def to_record(row: Mapping[str, Any]) -> UsageRecord:
-    """Read a record back."""
-    fields = {name: row[name] for name in _PLAIN}
-    return UsageRecord(
-        **fields,
-        tags=_tags.decode(row["tags"]),
-        attempts=_attempts.decode(row["attempts"]),
-        usage_raw=None if row["usage_raw"] is None else msgspec.json.decode(row["usage_raw"]),
-        usage=Usage(**{name: row[name] for name in _OF_USAGE}),
-    )
+def to_record(row: Sequence[Any]) -> UsageRecord:
+    """Read a record back from a row with all columns, in their order."""
+    fields = dict(zip(_COLUMNS, row, strict=True))
+    del fields["seq"]
+    raw = fields["usage_raw"]
+    fields["usage_raw"] = None if raw is None else msgspec.json.decode(raw)
+    fields["tags"] = _tags.decode(fields["tags"])
+    fields["attempts"] = _attempts.decode(fields["attempts"])
+    return UsageRecord(usage=Usage(**{name: fields.pop(name) for name in _OF_USAGE}), **fields)

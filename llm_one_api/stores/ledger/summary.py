@@ -99,4 +99,4 @@ def newest(engine: Engine, limit: int, key: str | None, model: str | None) -> li
     if model is not None:
         asked = asked.where(_r.model == model)
     with engine.connect() as connection:
-        return [to_record(row) for row in connection.execute(asked).mappings()]
+        return [to_record(row) for row in connection.execute(asked)]

@@ -1,0 +1,24 @@
+"""Beat's table. Everything here is a hint that may come twice or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llm_one_api.broker import DELIVER
+
+DELIVER_EVERY = 5.0
+"""Seconds. Ingest hints at deliveries at once; this is for hints that were lost, and for retries of failed plugins."""
+
+
+def beat_schedule(stats_plugins: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Give the table: a look at each stats plugin's place every few seconds."""
+    return {
+        f"deliver-{name}": {
+            "task": "stats.deliver",
+            "schedule": DELIVER_EVERY,
+            "args": [name],
+            "options": {"queue": DELIVER, "expires": DELIVER_EVERY},
+        }
+        for name in stats_plugins
+    }

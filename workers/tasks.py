@@ -1,0 +1,59 @@
+"""Doors: each task unpacks, calls `books`, and is done. All may come twice."""
+
+from __future__ import annotations
+
+import redis
+import structlog
+
+from llm_one_api.books import deliver as delivery
+from llm_one_api.books import ingest as ingestion
+from llm_one_api.broker import DELIVER
+from workers.celery_app import app, settings
+from workers.parts import parts
+
+log = structlog.get_logger()
+
+HINT_EXPIRES = 10.0
+"""Seconds. A hint that waited longer says nothing that beat's next one does not."""
+
+
+@app.task(name="stats.ingest")  # type: ignore[untyped-decorator]  # Celery has no types
+def ingest(journal_id: str, batch_id: str, lines: list[str]) -> None:
+    """Keep a batch of records, tell the relay, and hint at deliveries. What fails is sent again by the relay."""
+    try:
+        done = ingestion.ingest(parts(settings).ledger, lines, lambda: _ack(journal_id, batch_id))
+    except Exception as error:  # the database's: its text may hold a URL
+        log.error("ingest.failed", batch=batch_id, records=len(lines), kind=type(error).__name__)
+        return
+    if done.new:
+        for name in settings.plugins.stats:
+            _hint(name)
+
+
+@app.task(name="stats.deliver")  # type: ignore[untyped-decorator]
+def deliver(plugin: str) -> None:
+    """Bring one stats plugin up to date."""
+    mine = parts(settings)
+    if plugin not in mine.plugins.names:
+        return  # it was taken out of the config after the hint was sent
+    try:
+        done = delivery.deliver(mine.ledger, plugin, mine.plugins, mine.pace)
+    except Exception as error:  # the database's
+        log.error("delivery.failed", plugin=plugin, kind=type(error).__name__)
+        return
+    if done.more:
+        _hint(plugin)
+
+
+def _ack(journal_id: str, batch_id: str) -> None:
+    try:
+        parts(settings).acks.send(journal_id, batch_id)
+    except redis.RedisError as error:  # kept all the same: it will be sent again, and known
+        log.warning("ingest.ack_failed", batch=batch_id, kind=type(error).__name__)
+
+
+def _hint(plugin: str) -> None:
+    try:
+        app.send_task("stats.deliver", [plugin], queue=DELIVER, expires=HINT_EXPIRES)
+    except Exception as error:  # whatever the broker's client raises; beat hints again
+        log.warning("deliver.hint_failed", plugin=plugin, kind=type(error).__name__)
