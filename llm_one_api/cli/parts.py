@@ -22,7 +22,7 @@ def gateway(env: Mapping[str, str], lifeline: int) -> Part:
     """Run gunicorn, which brings the relay. *lifeline* is the read end of a pipe that lives as long as we do."""
     return Part(
         name=GATEWAY,
-        argv=_python("gunicorn", "-c", "python:llm_one_api.web.gunicorn_conf", "wsgi:application"),
+        argv=_python("gunicorn", "-c", "python:llm_one_api.web.gunicorn_conf", "llm_one_api.app:create_app()"),
         env={**env, "LLM_ONE_API_LIFELINE": str(lifeline)},
         pass_fds=(lifeline,),
     )
