@@ -1,0 +1,202 @@
+"""`llm-one-api up` as a user has it: real gunicorn, Celery, Valkey, SQLite, and the official client."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import jq
+import openai
+import psutil
+import pytest
+import requests
+
+from tests.harness.processes import Process, free_port, wait_until
+from tests.harness.product import BIN, KEY, OTHER_KEY, Product, config, demo_upstream, product
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    folder = tmp_path_factory.mktemp("up")
+    with demo_upstream(folder / "demo") as upstream, product(folder / "product", config(upstream)) as it:
+        yield it
+
+
+def client(it: Product, key: str = KEY) -> openai.OpenAI:
+    return openai.OpenAI(base_url=it.url + "/v1", api_key=key, max_retries=0)
+
+
+def test_the_openai_client_works_and_the_statistics_agree_with_its_answers(running: Product) -> None:
+    before = len(running.newest())
+    with client(running) as api:
+        chat = api.chat.completions.create(model="m", messages=[{"role": "user", "content": "one two three"}])
+        text = api.completions.create(model="m", prompt="one two")
+        vector = api.embeddings.create(model="m", input="one two")
+        chunks = list(
+            api.chat.completions.create(
+                model="m",
+                messages=[{"role": "user", "content": "one"}],
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+        )
+
+    records = running.records(before + 4)
+
+    told = [chat.usage, text.usage, vector.usage, chunks[-1].usage]
+    assert [(u.prompt_tokens, u.total_tokens) for u in told if u] == [
+        (r["usage"]["prompt_tokens"], r["usage"]["total_tokens"]) for r in reversed(records[:4])
+    ]
+    assert [r["endpoint"] for r in reversed(records[:4])] == ["chat", "completions", "embeddings", "chat"]
+    assert {r["outcome"] for r in records[:4]} == {"success"}
+    assert all(r["usage_source"] == "reported" for r in records[:4])
+
+
+def test_a_call_is_in_the_statistics_within_a_second(running: Product) -> None:
+    running.call()
+    answer = running.call()
+
+    request_id = answer.headers["x-request-id"]
+    wait_until(lambda: request_id in {r["request_id"] for r in running.newest()}, timeout=1.5, what="it is counted")
+
+
+def test_a_stream_whose_caller_did_not_ask_for_usage_is_counted_and_shows_none(running: Product) -> None:
+    with client(running) as api:
+        answer = api.chat.completions.with_raw_response.create(
+            model="m", messages=[{"role": "user", "content": "a b"}], stream=True
+        )
+        chunks = list(answer.parse())
+    request_id = answer.headers["x-request-id"]
+
+    record = wait_until(lambda: next((r for r in running.newest() if r["request_id"] == request_id), None))
+
+    assert all(c.choices for c in chunks)
+    assert record["usage"]["prompt_tokens"] == 2
+    assert record["usage_source"] == "reported"
+    assert record["stream"]
+    assert record["ttft"] <= record["duration"]
+
+
+def test_the_async_client_works(running: Product) -> None:
+    async def ask() -> str:
+        async with openai.AsyncOpenAI(base_url=running.url + "/v1", api_key=KEY) as api:
+            stream = await api.chat.completions.create(
+                model="m", messages=[{"role": "user", "content": "hello"}], stream=True
+            )
+            return "".join([c.choices[0].delta.content or "" async for c in stream])
+
+    assert "demo upstream" in asyncio.run(ask())
+
+
+def test_models_lists_what_the_key_may_use(running: Product) -> None:
+    with client(running, OTHER_KEY) as api:
+        assert [m.id for m in api.models.list()] == ["m"]
+        assert api.models.retrieve("m").id == "m"
+
+
+def test_a_wrong_key_and_an_unknown_model_raise_what_openai_raises(running: Product) -> None:
+    messages = [{"role": "user", "content": "x"}]
+    with client(running, "sk-wrong") as wrong, client(running) as right:
+        with pytest.raises(openai.AuthenticationError) as auth:
+            wrong.chat.completions.create(model="m", messages=messages)  # type: ignore[arg-type]
+        with pytest.raises(openai.NotFoundError) as missing:
+            right.chat.completions.create(model="nope", messages=messages)  # type: ignore[arg-type]
+
+    assert auth.value.code == "invalid_api_key"
+    assert missing.value.code == "model_not_found"
+
+
+def test_a_key_sees_its_own_calls_only_and_an_admin_all(running: Product) -> None:
+    mine = running.call(key=OTHER_KEY).headers["x-request-id"]
+    running.call()
+    wait_until(lambda: mine in {r["request_id"] for r in running.newest()})
+
+    own = running.newest(OTHER_KEY)
+
+    assert {r["user"] for r in own} == {"bob"}
+    assert {r["user"] for r in running.newest()} >= {"alice", "bob"}
+
+
+def test_the_log_file_is_json_lines_and_memory_has_the_same_sums(running: Product) -> None:
+    request_id = running.call().headers["x-request-id"]
+    log = running.folder / "logs" / "llm-one-api.log"
+    wait_until(lambda: log.exists() and request_id in log.read_text(), what="the line is in the log")
+
+    totals = jq.compile('[.[] | select(.event=="response") | .tokens.total_tokens // 0] | add').input_text(
+        "[" + ",".join(log.read_text().splitlines()) + "]"
+    )
+
+    stats = running.get("/v1/stats")["models"]
+    assert totals.first() == sum(m["total_tokens"] for m in stats)
+    wait_until(
+        lambda: running.get("/v1/stats/memory")["total_requests"] >= sum(m["requests"] for m in stats) - 2,
+        what="memory has caught up",
+    )
+
+
+def test_no_key_is_anywhere_in_what_is_kept_or_printed(running: Product) -> None:
+    running.call()
+    running.call(key="sk-wrong-canary-7777")
+    assert running.process is not None
+
+    seen = running.process.output.read_bytes()
+    for file in running.folder.rglob("*"):
+        if file.is_file() and file != running.config:
+            seen += file.read_bytes()
+
+    for canary in (KEY, OTHER_KEY, "sk-upstream-secret-0009", "sk-wrong-canary-7777"):
+        assert canary.encode() not in seen
+
+
+def test_kill_minus_nine_of_each_part_costs_no_record(running: Product) -> None:
+    answered: list[str] = []
+    for words in (["gunicorn"], ["cli", "relay"], ["-Q", "ingest"], ["-Q", "deliver"]):
+        victims = running.part(*words)
+        assert victims, words
+        victims[-1].kill()
+        for _ in range(5):
+            try:
+                answered.append(running.call().headers["x-request-id"])
+            except requests.ConnectionError:
+                continue  # the killed process had the connection: no answer was seen
+
+    wait_until(
+        lambda: set(answered) <= {r["request_id"] for r in running.newest()}, timeout=60, what="all answered are counted"
+    )
+
+    kept = [r["request_id"] for r in running.newest()]
+    assert len(kept) == len(set(kept))
+    assert all(r["usage_source"] == "reported" for r in running.newest() if r["request_id"] in answered)
+
+
+def test_a_first_start_in_an_empty_folder_prints_a_curl_that_works_and_stops_in_order(tmp_path: Path) -> None:
+    port = free_port()
+    up = Process("up", [BIN / "llm-one-api", "up", "--port", str(port)], folder=tmp_path)
+    wait_until(lambda: "A first call" in up.text(), timeout=60)
+    found = re.search(r"curl (\S+) -H \"Authorization: (Bearer \S+)\" .* -d '(.*)'", up.text())
+    assert found
+
+    answer = requests.post(found[1], data=found[3], headers={"Authorization": found[2]}, timeout=10)
+    family = psutil.Process(up.pid).children(recursive=True)
+    up.signal(signal.SIGTERM)
+    code = up.popen.wait(30)
+
+    assert answer.status_code == 200
+    assert code == 0
+    assert up.text().count("📊 内存统计插件 - 最终统计数据") == 1
+    assert "总请求数: 1\n" in up.text()
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+
+
+def test_nothing_survives_kill_minus_nine_of_up(tmp_path: Path) -> None:
+    up = Process("up", [BIN / "llm-one-api", "up", "--port", str(free_port())], folder=tmp_path)
+    wait_until(lambda: "A first call" in up.text(), timeout=60)
+    family = psutil.Process(up.pid).children(recursive=True)
+
+    up.signal(signal.SIGKILL)
+
+    assert len(family) > 5
+    assert psutil.wait_procs(family, timeout=15)[1] == []

@@ -1,0 +1,142 @@
+"""An upstream over real sockets whose answers a test scripts, byte by byte."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+Script = Callable[["Conversation"], None]
+
+
+class Conversation:
+    """One request, and the means to answer it."""
+
+    def __init__(self, sock: socket.socket, head: bytes, body: bytes) -> None:
+        self._sock = sock
+        self.head = head
+        self.body = body
+        self.go = threading.Event()
+        self.closed = threading.Event()
+
+    def send(self, data: bytes) -> None:
+        self._sock.sendall(data)
+
+    def reset(self) -> None:
+        """End the connection with a RST."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._sock.close()
+
+    def wait_closed(self, timeout: float = 20.0) -> bool:
+        """Wait until the gateway has closed the connection."""
+        self._sock.settimeout(timeout)
+        with suppress(OSError):
+            if self._sock.recv(1) != b"":
+                return False
+        self.closed.set()
+        return True
+
+
+class Upstream:
+    """Answers each request with the script that stands first, the last one for all that follow."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self.scripts: list[Script] = [json_answer(200, CHAT)]
+        self.seen: list[Conversation] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def answer(self, *scripts: Script) -> None:
+        """Answer with these from now on."""
+        self.scripts = list(scripts)
+        self.seen = []
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        with sock, suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while request := _read(sock):
+                talk = Conversation(sock, *request)
+                self.seen.append(talk)
+                script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+                script(talk)
+
+
+def _read(sock: socket.socket) -> tuple[bytes, bytes] | None:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = sock.recv(65536)
+        if not piece:
+            return None
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = next((int(x.split(b":")[1]) for x in head.split(b"\r\n") if x.lower().startswith(b"content-length:")), 0)
+    while len(body) < length:
+        body += sock.recv(65536)
+    return head, body
+
+
+CHAT = (
+    b'{"id":"c1","object":"chat.completion","created":1,"model":"demo-2026","service_tier":"default",'
+    b'"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],'
+    b'"usage":{"prompt_tokens":50,"completion_tokens":120,"total_tokens":170,"prompt_tokens_details":{"cached_tokens":7}}}'
+)
+
+
+def json_answer(status: int, body: bytes, headers: bytes = b"") -> Script:
+    """Answer in one piece."""
+    head = b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b\r\n" % (status, len(body), headers)
+    return lambda talk: talk.send(head + body)
+
+
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def delta(text: str) -> bytes:
+    return (
+        b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"demo-2026",'
+        b'"choices":[{"index":0,"delta":{"content":"' + text.encode() + b'"},"finish_reason":null}],"usage":null}\n\n'
+    )
+
+
+FINISH = (
+    b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"demo-2026",'
+    b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":null}\n\n'
+)
+USAGE = (
+    b'data: {"id":"c1","object":"chat.completion.chunk","created":1,"model":"demo-2026","choices":[],'
+    b'"usage":{"prompt_tokens":5,"completion_tokens":3,"total_tokens":8}}\n\n'
+)
+DONE = b"data: [DONE]\n\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def stream(*events: bytes, end: bool = True) -> Script:
+    """Answer with a chunked stream."""
+    return lambda talk: talk.send(STREAM_HEAD + b"".join(map(chunk, events)) + (b"0\r\n\r\n" if end else b""))
+
+
+@contextmanager
+def scripted() -> Iterator[Upstream]:
+    """Run one for the length of a block."""
+    upstream = Upstream()
+    try:
+        yield upstream
+    finally:
+        upstream.close()
