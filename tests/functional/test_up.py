@@ -164,7 +164,9 @@ def test_kill_minus_nine_of_each_part_costs_no_record(running: Product) -> None:
                 continue  # the killed process had the connection: no answer was seen
 
     wait_until(
-        lambda: set(answered) <= {r["request_id"] for r in running.newest()}, timeout=60, what="all answered are counted"
+        lambda: set(answered) <= {r["request_id"] for r in running.newest()},
+        timeout=60,
+        what="all answered are counted",
     )
 
     kept = [r["request_id"] for r in running.newest()]
@@ -172,10 +174,19 @@ def test_kill_minus_nine_of_each_part_costs_no_record(running: Product) -> None:
     assert all(r["usage_source"] == "reported" for r in running.newest() if r["request_id"] in answered)
 
 
-def test_a_first_start_in_an_empty_folder_prints_a_curl_that_works_and_stops_in_order(tmp_path: Path) -> None:
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Process]:
+    """A first start in an empty folder, with nothing said but the port."""
     port = free_port()
-    up = Process("up", [BIN / "llm-one-api", "up", "--port", str(port)], folder=tmp_path)
-    wait_until(lambda: "A first call" in up.text(), timeout=60)
+    it = Process("up", [BIN / "llm-one-api", "up", "--port", str(port)], folder=tmp_path)
+    try:
+        wait_until(lambda: "A first call" in it.text(), timeout=60, what="up says where it answers")
+        yield it
+    finally:
+        it.kill()
+
+
+def test_a_first_start_in_an_empty_folder_prints_a_curl_that_works_and_stops_in_order(up: Process) -> None:
     found = re.search(r"curl (\S+) -H \"Authorization: (Bearer \S+)\" .* -d '(.*)'", up.text())
     assert found
 
@@ -191,12 +202,10 @@ def test_a_first_start_in_an_empty_folder_prints_a_curl_that_works_and_stops_in_
     assert psutil.wait_procs(family, timeout=5)[1] == []
 
 
-def test_nothing_survives_kill_minus_nine_of_up(tmp_path: Path) -> None:
-    up = Process("up", [BIN / "llm-one-api", "up", "--port", str(free_port())], folder=tmp_path)
-    wait_until(lambda: "A first call" in up.text(), timeout=60)
+def test_nothing_survives_kill_minus_nine_of_up(up: Process) -> None:
     family = psutil.Process(up.pid).children(recursive=True)
 
-    up.signal(signal.SIGKILL)
+    up.kill()
 
     assert len(family) > 5
     assert psutil.wait_procs(family, timeout=15)[1] == []

@@ -50,8 +50,8 @@ class Product:
         return self.process.popen.wait(30)
 
     def close(self) -> None:
-        if self.process is not None and self.process.alive:
-            family = self.family()
+        if self.process is not None:
+            family = self.family() if self.process.alive else []
             self.process.kill()
             psutil.wait_procs(family, timeout=10)
 
