@@ -101,7 +101,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
         sync_every=settings.journal.fsync_interval,
         condition=condition,
         refuse_when_full=refuse_when_full,
-        probes={"ledger": lambda: _discard(ledger.last_seq()), "redis": lambda: _discard(redis.ping())},
+        probes={"ledger": lambda: _discard(ledger.last_seq()), "redis": partial(_ping, settings.redis_url)},
         draining_marker=settings.data_dir / "run" / "draining",
         lifeline=int(os.environ[LIFELINE]) if LIFELINE in os.environ else None,
     )
@@ -114,6 +114,12 @@ def create_app(settings: Settings | None = None) -> Gateway:
     memory_reader = partial(memory.read, redis, context.key_prefix) if "memory" in settings.plugins.stats else None
     stats.register(app, authenticate, ledger, settings.zone, memory_reader)
     return app
+
+
+def _ping(url: str) -> None:
+    """Ask Redis, over a connection of this thread alone: gevent's sockets belong to the hub that made them."""
+    with connect(url) as client:
+        client.ping()
 
 
 def _discard(_: object) -> None:

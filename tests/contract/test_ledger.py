@@ -227,4 +227,3 @@ def test_two_upgrades_at_a_time_do_it_once(url: str) -> None:
         thread.join()
 
     assert failures == []
-

@@ -28,7 +28,9 @@ def _die_with_parent() -> None:
 class Process:
     """A child in a process group of its own, its output in a file; killed with the test run, whatever happens."""
 
-    def __init__(self, name: str, argv: Sequence[str | Path], *, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, argv: Sequence[str | Path], *, folder: Path, env: Mapping[str, str] | None = None
+    ) -> None:
         """Start *argv* in *folder*; stdout and stderr go to `<folder>/<name>.out`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name

@@ -98,7 +98,11 @@ CHAT = (
 
 def json_answer(status: int, body: bytes, headers: bytes = b"") -> Script:
     """Answer in one piece."""
-    head = b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b\r\n" % (status, len(body), headers)
+    head = b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b\r\n" % (
+        status,
+        len(body),
+        headers,
+    )
     return lambda talk: talk.send(head + body)
 
 
