@@ -259,9 +259,7 @@ def main() -> None:
         ours = [r[k] for r in rounds for k in r if k.startswith(name) and "whole" not in k]
         theirs = [r[name] for r in references]
         ratio = statistics.median(ours) / statistics.median(theirs)
-        print(
-            f"| nginx in the same run: {name} | {statistics.median(theirs):.3g} | {min(theirs):.3g} | ratio {ratio:.2f} |"
-        )
+        print(f"| nginx: {name} | {statistics.median(theirs):.3g} | {min(theirs):.3g} | ratio {ratio:.2f} |")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def session_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]
 
 
 @pytest.fixture
-def redis_url(session_valkey: Valkey) -> Iterator[str]:
+def redis_url(session_valkey: Valkey) -> str:
     """An emptied Valkey's URL, for one test."""
     with session_valkey.client() as client:
         client.flushall()
-    yield session_valkey.url
+    return session_valkey.url

@@ -59,7 +59,7 @@ def farewell(
         _catch_up(ledger, memory, plugins, clock() + catch_up_for, clock)
         run = memory.claim()
     except Exception as error:
-        log.error("farewell.failed", plugin="memory", error=plugins.tell("memory", error))  # noqa: TRY400
+        log.error("farewell.failed", plugin="memory", error=plugins.tell("memory", error))
         return
     if run is None:
         return
@@ -94,4 +94,4 @@ def _try(name: str, plugins: StatsPlugins, step: Callable[[], object]) -> None:
     try:
         step()
     except Exception as error:
-        log.error("farewell.failed", plugin=name, error=plugins.tell(name, error))  # noqa: TRY400
+        log.error("farewell.failed", plugin=name, error=plugins.tell(name, error))

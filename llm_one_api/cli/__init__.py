@@ -19,19 +19,18 @@ COMMANDS = {
 class Commands(click.Group):
     """Finds a command by its file, so that `llm-one-api relay` does not load gunicorn."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
         """Name the commands."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import the one asked for."""
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"llm_one_api.cli.{cmd_name.replace('-', '_')}").command
-        assert isinstance(command, click.Command)
+        command: click.Command = import_module(f"llm_one_api.cli.{cmd_name.replace('-', '_')}").command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -40,4 +39,4 @@ class Commands(click.Group):
 @click.command(cls=Commands)
 @click.version_option(package_name="llm-one-api")
 def main() -> None:
-    """The LLM gateway whose numbers can be trusted with the bill."""
+    """Run the LLM gateway whose numbers can be trusted with the bill."""

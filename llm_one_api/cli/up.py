@@ -12,12 +12,12 @@ from pathlib import Path
 import click
 
 from llm_one_api import logs, settings
+from llm_one_api.books.farewell import farewell
 from llm_one_api.cli import demo_answers, demo_upstream, embedded_valkey
 from llm_one_api.cli.claim import check_free, claimed
 from llm_one_api.cli.installation import Installation
 from llm_one_api.cli.supervise.signals import Hurried, Signals
 from llm_one_api.errors import ConfigError
-from llm_one_api.books.farewell import farewell
 from llm_one_api.plugins import manager
 from llm_one_api.plugins.running import StatsPlugins
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger

@@ -190,13 +190,13 @@ def _marks(batch: bytes) -> int:
 class StreamReader:
     """Reads a chat or completions stream by the way: usage, model, finish reason, an error inside it, its end.
 
-    Only events that can tell something are parsed: the first, and those with usage, a finish reason, an error or the end.
+    Only events that can tell something are parsed: the first, and those of usage, a finish reason, an error, the end.
     """
 
     __slots__ = ("_hide_usage", "_started", "done", "error", "finish_reason", "model", "service_tier", "usage_raw")
 
     def __init__(self, *, hide_usage: bool) -> None:
-        """With *hide_usage* take out the one event of empty `choices` and usage: the caller did not ask."""
+        """With *hide_usage* take out the event of empty `choices` and usage: the caller did not ask."""
         self._hide_usage = hide_usage
         self._started = False
         self.model: str | None = None

@@ -195,7 +195,7 @@ class Watch:
             visit.total_deadline = min(visit.total_deadline, self._clock() + self.bounds.drain_seconds)
 
     def _stalled(self, visit: Visit, now: float) -> bool:
-        """Tell whether the caller has taken nothing for too long: its socket's queue stood still since `visit.since`."""
+        """Tell whether the caller has taken nothing for too long: since `visit.since` its queue stood still."""
         if now - visit.since < min(5.0, self.bounds.client_stall_timeout / 2):
             return False
         queued = _unsent(visit.client_fd)

@@ -1,7 +1,8 @@
 """The one view of all proxied endpoints.
 
 It is a WSGI application of its own, which `Gateway.wsgi_app` asks before Flask: Flask's contexts, routing and response
-finishing were measured at 190 µs a call, a third of all that a call costs (`docs/decisions/0002-flask-beside-the-hot-path.md`).
+finishing were measured at 190 µs a call, a third of all that a call costs
+(`docs/decisions/0002-flask-beside-the-hot-path.md`).
 Flask knows the paths too, and answers wrong methods.
 """
 

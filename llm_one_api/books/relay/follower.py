@@ -112,7 +112,7 @@ class Follower:
                 more |= self._follow(writer, now, urgent=urgent)
             except OSError as error:
                 writer.trouble_until = now + _TROUBLE_SECONDS
-                log.error("relay.segment_unreadable", error=str(error))  # noqa: TRY400 (the path is in it)
+                log.error("relay.segment_unreadable", error=str(error))
         return more
 
     def forget(self, key: str) -> None:
@@ -142,7 +142,7 @@ class Follower:
                 writer.dead = self._has_died(segment)
             more = self._read(writer, segment, final=writer.dead or not is_newest)
         except FileNotFoundError:
-            log.error("relay.segment_vanished", path=str(segment.path))  # noqa: TRY400
+            log.error("relay.segment_vanished", path=str(segment.path))
             segment.done, more = True, False
             writer.dead = is_newest
         if segment.done:

@@ -144,12 +144,12 @@ class Window:
         try:
             lines = sent.batch.lines()
         except FileNotFoundError:
-            log.error("relay.batch_vanished", batch=sent.batch.id)  # noqa: TRY400 (the file is gone, that is all)
+            log.error("relay.batch_vanished", batch=sent.batch.id)
             del self._sent[sent.batch.id]
             sent.batch.release()
             return
         except OSError as error:
-            log.error("relay.batch_unreadable", batch=sent.batch.id, error=str(error))  # noqa: TRY400
+            log.error("relay.batch_unreadable", batch=sent.batch.id, error=str(error))
             sent.again_at = self._clock() + self._resend_min
             return
         try:
