@@ -43,12 +43,10 @@ class EventCutter:
         self.on_boundary = True
         return data[:end]
 
-    def flush(self) -> bytes:
-        """Give what is left, for a stream that ends without a blank line."""
-        rest, self._held = self._held, b""
-        if rest:
-            self.on_boundary = False
-        return rest
+    @property
+    def rest(self) -> bytes:
+        """What is left over: the last event of a stream that ends without a blank line, or half of one."""
+        return self._held
 
 
 def _end_of_last(data: bytes) -> int:

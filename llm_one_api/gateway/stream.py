@@ -142,12 +142,11 @@ class Stream:
         if self._entry.closed:
             self._leave()
             raise StopIteration
-        rest = self._reader.feed(self._cutter.flush())
+        rest = self._reader.feed(self._cutter.rest)
         reader = self._reader
         if not (reader.done or reader.finish_reason or reader.error):
-            return rest + self._break(
-                "truncated", "upstream_truncated", "The upstream ended the stream before its end."
-            )
+            # Half an event may be left over: it is dropped, so that ours stands by itself.
+            return self._break("truncated", "upstream_truncated", "The upstream ended the stream before its end.")
         self._close()
         self._leave()
         if not rest:
