@@ -1,57 +1,76 @@
-# Two commands do everything: `make up` and `make test`. Needed: Python 3.11 or newer with venv, and make.
+# `make up` runs the gateway, `make test` the tests; both set everything up first, in .venv, and need nothing but
+# Python >= 3.11 with its venv module. A second run installs nothing and needs no network.
+
 PYTHON ?= python3
-VENV := .venv
-PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check
+ARGS ?=
+BIN = .venv/bin
+# What was installed last: copies of the lock files. Their content decides, not their age, which a checkout changes.
+DONE = .venv/installed
+PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: up test check format docs lock clean
+.PHONY: up test check format lock docs clean help venv run-env dev-env
 
-up: $(VENV)/.installed
-	@exec $(VENV)/bin/llm-one-api up
+up: run-env ## Run everything on this machine: make up ARGS="--port 9000"
+	@$(BIN)/llm-one-api up $(ARGS)
 
-test: $(VENV)/.installed-dev
-	$(PY) -m pytest
+test: dev-env ## Run the tests: make test ARGS="-k journal"
+	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.installed-dev
-	$(PY) -m ruff format --check .
-	$(PY) -m ruff check .
-	$(PY) -m mypy
-	$(VENV)/bin/lint-imports
+check: dev-env ## Check format, lint, types and who imports whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-format: $(VENV)/.installed-dev
-	$(PY) -m ruff format .
-	$(PY) -m ruff check --fix .
+format: dev-env ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.installed-dev
-	$(PY) -m llm_one_api.settings.document docs/configuration.md
+docs: dev-env ## Write docs/configuration.md anew from the settings
+	$(BIN)/python -m llm_one_api.settings.document docs/configuration.md
 
-# A stamp is younger than the lock file it was installed from, so nothing is installed (or asked of the network) twice.
-# What `make test` installs holds all that `make up` needs.
-$(VENV)/.installed: requirements.lock pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --require-hashes -r requirements.lock
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
-	@touch $@
+lock: venv ## Pin the newest versions that pyproject.toml allows, with hashes
+	@rm -rf .venv/locking && $(BIN)/python -m venv .venv/locking
+	.venv/locking/bin/python -m pip install --disable-pip-version-check --quiet uv
+	.venv/locking/bin/uv pip compile --universal --generate-hashes --upgrade --python-version 3.11 \
+		--custom-compile-command "make lock" pyproject.toml --group build -o requirements.lock
+	.venv/locking/bin/uv pip compile --universal --generate-hashes --upgrade --python-version 3.11 \
+		--custom-compile-command "make lock" pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	@rm -rf .venv/locking
 
-$(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --require-hashes -r requirements-dev.lock
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
-	@touch $@ $(VENV)/.installed
+clean: ## Remove what was installed and cached; data/ and logs/ stay
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version 2>&1). Name another: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
-	  { rm -rf $(VENV); echo "Python's venv module is missing; on Debian: apt-get install python3-venv" >&2; exit 1; }
+help: ## Show this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
-# The lock files are made by uv, in an environment that is thrown away; the one place where versions change.
-lock:
-	$(PYTHON) -m venv .lock-venv
-	.lock-venv/bin/python -m pip install --quiet uv
-	.lock-venv/bin/uv pip compile --upgrade --universal --generate-hashes --python-version 3.11 \
-	  --custom-compile-command "make lock" pyproject.toml --group build -o requirements.lock
-	.lock-venv/bin/uv pip compile --universal --generate-hashes --python-version 3.11 \
-	  --custom-compile-command "make lock" pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
-	rm -rf .lock-venv
+venv:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+		echo "There is no $(PYTHON) here. Install Python 3.11 or newer, or name one: make up PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), but 3.11 or newer is needed. Name one: make up PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || { \
+		$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+			echo "$(PYTHON) has no venv module. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+		echo "Making .venv ..." && $(PYTHON) -m venv --clear .venv; }
+	@mkdir -p $(DONE)
+	@# An environment that was moved has its old place in its programs.
+	@test "$$(cat $(DONE)/place 2>/dev/null)" = "$(CURDIR)" || { rm -f $(DONE)/* && echo "$(CURDIR)" > $(DONE)/place; }
 
-clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+run-env: venv
+	@cmp -s requirements.lock $(DONE)/requirements.lock || { \
+		echo "Installing what the gateway needs (once, a minute or so) ..." && \
+		$(PIP) install --require-hashes -r requirements.lock && cp requirements.lock $(DONE)/; }
+	@$(project)
+
+dev-env: venv
+	@# The dev lock holds all of requirements.lock, in the same versions.
+	@cmp -s requirements-dev.lock $(DONE)/requirements-dev.lock && cmp -s requirements.lock $(DONE)/requirements.lock || { \
+		echo "Installing what the gateway and its tests need (once, a few minutes) ..." && \
+		$(PIP) install --require-hashes -r requirements-dev.lock && cp requirements.lock requirements-dev.lock $(DONE)/; }
+	@$(project)
+
+project = cmp -s pyproject.toml $(DONE)/pyproject.toml || { \
+	echo "Installing the gateway itself ..." && \
+	$(PIP) install --quiet --no-deps --no-build-isolation -e . && cp pyproject.toml $(DONE)/; }

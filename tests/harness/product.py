@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ OTHER_KEY = "sk-test-other-key-0002"
 class Product:
     """A running `llm-one-api up`."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], python: Path | str = sys.executable) -> None:
+        self.python = python
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
@@ -34,7 +36,16 @@ class Product:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        argv: list[str | Path] = [BIN / "llm-one-api", "up", "--config", self.config, "--port", str(self.port)]
+        argv: list[str | Path] = [
+            self.python,
+            "-m",
+            "llm_one_api.cli",
+            "up",
+            "--config",
+            self.config,
+            "--port",
+            str(self.port),
+        ]
         self.process = Process("up", argv, folder=self.folder)
         wait_until(self._said_hello, timeout=60, what="up says where it answers")
 

@@ -1,0 +1,1 @@
+"""A statistics plugin for LLM One API, in a package of its own."""
