@@ -123,6 +123,8 @@ class Installation:
 
     def _missing(self) -> list[str]:
         missing = [name for name in parts.WORKERS if not parts.ready_file(self.run, name).exists()]
+        if relay_pid(self.settings.journal_folder) is None:
+            missing.append("relay")
         return missing if self._is_serving() else [*missing, parts.GATEWAY]
 
     def _is_serving(self) -> bool:

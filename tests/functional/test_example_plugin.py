@@ -26,11 +26,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     library = next(folder.glob("lib/python*/site-packages"))
     (library / "ours.pth").write_text("\n".join([*site.getsitepackages(), str(ROOT)]))
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-        + ["--disable-pip-version-check", "--target", library, EXAMPLE],
-        check=True,
-    )
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index")
+    subprocess.run([sys.executable, "-m", "pip", "install", *quiet, "--target", library, EXAMPLE], check=True)
     return folder / "bin" / "python"
 
 

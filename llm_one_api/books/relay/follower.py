@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -36,12 +37,6 @@ class Segment:
     """Read to its end; nothing will ever be added."""
     holds: int = 0
     """Reasons to keep it: calls whose OPEN stands here and that have not ended, batches that are not acked."""
-
-
-def segment_at(folder: Path, name: Name) -> Segment:
-    """Begin with a segment that was found."""
-    path = folder / str(name)
-    return Segment(name, path, SegmentReader(path))
 
 
 class Place(NamedTuple):
@@ -86,13 +81,13 @@ class Follower:
         sink: Sink,
         *,
         clock: Callable[[], float] = time.monotonic,
-        probe_seconds: float = _PROBE_SECONDS,
+        listing: Callable[[Path], list[Name]] = list_segments,
     ) -> None:
-        """Tell *sink* what stands in *folder*; whether a writer still lives is looked up every *probe_seconds*."""
+        """Tell *sink* what stands in *folder*."""
         self._folder = folder
         self._sink = sink
         self._clock = clock
-        self._probe_seconds = probe_seconds
+        self._list = listing
         self._listed_at = 0  # the folder's mtime, if the listing made of it still holds
         self.writers: dict[str, Writer] = {}
         self.corrupt = 0
@@ -124,12 +119,29 @@ class Follower:
         changed, now = os.stat(self._folder).st_mtime_ns, time.time()  # noqa: PTH116 (twenty times a second)
         if changed == self._listed_at:
             return
-        for name in list_segments(self._folder):
-            writer = self.writers.setdefault(name.writer, Writer())
-            if not writer.segments or writer.segments[-1].name < name:
-                writer.segments.append(segment_at(self._folder, name))
+        for key, names in groupby(self._list(self._folder), key=lambda name: name.writer):
+            writer = self.writers.setdefault(key, Writer())
+            last = writer.segments[-1].name if writer.segments else None
+            for name in self._without_gaps(last, [name for name in names if last is None or name > last]):
+                path = self._folder / str(name)
+                writer.segments.append(Segment(name, path, SegmentReader(path)))
         if abs(now - changed / 1e9) > _LISTING_SETTLES:
             self._listed_at = changed
+
+    def _without_gaps(self, last: Name | None, names: list[Name]) -> list[Name]:
+        """Add the segments between *last* and the newest of *names* that are there though they were not listed.
+
+        A listing is no snapshot: one made during a rename may show a segment and not the one that was made before it.
+        """
+        if not names:
+            return []
+        first = names[0] if last is None else last.next
+        while last is None and first.number and (self._folder / str(first.previous)).exists():
+            first = first.previous
+        numbers = range(first.number, names[-1].number + 1)
+        listed = set(names)
+        between = (Name(first.writer, number) for number in numbers)
+        return [name for name in between if name in listed or (self._folder / str(name)).exists()]
 
     def _follow(self, writer: Writer, now: float, *, urgent: bool) -> bool:
         segment = next((segment for segment in writer.segments if not segment.done), None)
@@ -138,7 +150,7 @@ class Follower:
         is_newest = segment is writer.segments[-1]
         try:
             if is_newest and not writer.dead and (urgent or now >= writer.probe_at):
-                writer.probe_at = now + self._probe_seconds
+                writer.probe_at = now + _PROBE_SECONDS
                 writer.dead = self._has_died(segment)
             more = self._read(writer, segment, final=writer.dead or not is_newest)
         except FileNotFoundError:

@@ -14,7 +14,8 @@ from llm_one_api.stores.journal.segments import ACKED, parse, prepare, remove_le
 
 log = structlog.get_logger(__name__)
 
-_PRUNE_SECONDS = 60.0
+_PRUNE_SECONDS = 5.0
+_SCARCE_BYTES = 64 << 20
 
 
 class Freeing:
@@ -28,7 +29,7 @@ class Freeing:
         keep_bytes: int = 1 << 30,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep acked segments for *keep_hours*, and *keep_bytes* of them at most."""
+        """Keep acked segments for *keep_hours*, *keep_bytes* of them at most, none if the disk is nearly full."""
         self._folder = folder
         self._acked = folder / ACKED
         self._keep_seconds = keep_hours * 3600
@@ -46,7 +47,7 @@ class Freeing:
             try:
                 self._free_writer(writer)
             except OSError as error:
-                log.error("relay.cannot_free", error=str(error))  # noqa: TRY400 (the path is in it)
+                log.error("relay.cannot_free", error=str(error))
             if writer.dead and not writer.segments:
                 follower.forget(key)
 
@@ -63,20 +64,22 @@ class Freeing:
                 segment.path.rename(kept)
             writer.segments.pop(0)
 
-    def prune(self, *, at_once: bool = False) -> None:
-        """Delete acked segments that are too old or too much, once a minute."""
+    def prune(self) -> None:
+        """Delete acked segments that are too old or too much, every few seconds."""
         now = self._clock()
-        if now < self._prune_at and not at_once:
+        if now < self._prune_at:
             return
         self._prune_at = now + _PRUNE_SECONDS
         remove_leftovers(self._folder)
-        files = sorted(
-            ((path, path.stat()) for path in self._acked.iterdir() if parse(path.name)),
-            key=lambda file: file[1].st_mtime,
-            reverse=True,
-        )
+        paths = [path for path in self._acked.iterdir() if parse(path.name)]
+        if not paths:
+            return
+        files = sorted(((path, path.stat()) for path in paths), key=lambda file: file[1].st_mtime, reverse=True)
+        disk = os.statvfs(self._folder)
+        # What is in the ledger already must not be in the way of what is not yet.
+        keep = 0 if disk.f_bavail * disk.f_frsize < _SCARCE_BYTES else self._keep_bytes
         size = 0
         for path, stat in files:
             size += stat.st_size
-            if size > self._keep_bytes or time.time() - stat.st_mtime > self._keep_seconds:
+            if size > keep or time.time() - stat.st_mtime > self._keep_seconds:
                 path.unlink()

@@ -37,6 +37,11 @@ class Name(NamedTuple):
         """The one that its writer made after it, or will make."""
         return Name(self.writer, self.number + 1)
 
+    @property
+    def previous(self) -> Name:
+        """The one that its writer made before it, unless it is the first."""
+        return Name(self.writer, self.number - 1)
+
 
 def parse(file_name: str) -> Name | None:
     """Read a file's name; None: not a segment."""
@@ -45,7 +50,7 @@ def parse(file_name: str) -> Name | None:
 
 
 def list_segments(folder: Path) -> list[Name]:
-    """Name the segments in *folder*, each writer's in their order."""
+    """Name the segments in *folder*, each writer's in their order; one that appears meanwhile may be left out."""
     return sorted(name for file in os.listdir(folder) if (name := parse(file)))  # noqa: PTH208 (called often)
 
 
