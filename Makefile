@@ -29,12 +29,12 @@ format: dev-env ## Format the code
 docs: dev-env ## Write docs/configuration.md anew from the settings
 	$(BIN)/python -m llm_one_api.settings.document docs/configuration.md
 
-lock: venv ## Pin the newest versions that pyproject.toml allows, with hashes
+lock: venv ## Pin what pyproject.toml asks for, with hashes; ARGS=--upgrade takes the newest
 	@rm -rf .venv/locking && $(BIN)/python -m venv .venv/locking
 	.venv/locking/bin/python -m pip install --disable-pip-version-check --quiet uv
-	.venv/locking/bin/uv pip compile --universal --generate-hashes --upgrade --python-version 3.11 \
+	.venv/locking/bin/uv pip compile --universal --generate-hashes $(ARGS) --python-version 3.11 \
 		--custom-compile-command "make lock" pyproject.toml --group build -o requirements.lock
-	.venv/locking/bin/uv pip compile --universal --generate-hashes --upgrade --python-version 3.11 \
+	.venv/locking/bin/uv pip compile --universal --generate-hashes $(ARGS) --python-version 3.11 \
 		--custom-compile-command "make lock" pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
 	@rm -rf .venv/locking
 

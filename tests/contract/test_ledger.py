@@ -220,7 +220,7 @@ def test_two_upgrades_at_a_time_do_it_once(url: str) -> None:
             failures.append(error)
         it.close()
 
-    threads = [threading.Thread(target=upgrade) for _ in range(3)]
+    threads = [threading.Thread(target=upgrade) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -53,9 +53,7 @@ def gateway(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def record_of(gateway: Product, answer: requests.Response | str) -> dict[str, Any]:
     request_id = answer if isinstance(answer, str) else answer.headers["x-request-id"]
-    return wait_until(
-        lambda: next((r for r in gateway.newest() if r["request_id"] == request_id), None), what="its record"
-    )
+    return gateway.record(request_id)
 
 
 def open_call(gateway: Product, **body: Any) -> socket.socket:
@@ -354,8 +352,8 @@ def test_a_caller_that_leaves_is_noticed_within_a_second(gateway: Product, upstr
             noticed.set()
 
     upstream.answer(waits)
-    before = len(gateway.newest())
-    sock = open_call(gateway, stream=True)
+    who = f"leaves {after}"
+    sock = open_call(gateway, stream=True, user=who)
     if after == "midway":
         read_until(sock, b'"a"')
     else:
@@ -363,7 +361,8 @@ def test_a_caller_that_leaves_is_noticed_within_a_second(gateway: Product, upstr
     sock.close()
 
     assert noticed.wait(1.5)
-    assert gateway.records(before + 1)[0]["outcome"] == "client_gone"
+    record = wait_until(lambda: next((r for r in gateway.newest() if r["end_user"] == who), None), what="its record")
+    assert record["outcome"] == "client_gone"
 
 
 def test_a_caller_that_closes_right_after_the_end_is_a_success_with_its_tokens(

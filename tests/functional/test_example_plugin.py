@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import site
 import subprocess
 import sys
@@ -26,8 +27,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     library = next(folder.glob("lib/python*/site-packages"))
     (library / "ours.pth").write_text("\n".join([*site.getsitepackages(), str(ROOT)]))
+    source = shutil.copytree(EXAMPLE, folder / "source")  # setuptools builds in the folder itself
     quiet = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index")
-    subprocess.run([sys.executable, "-m", "pip", "install", *quiet, "--target", library, EXAMPLE], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", *quiet, "--target", library, source], check=True)
     return folder / "bin" / "python"
 
 

@@ -96,14 +96,13 @@ class Product:
         found: list[dict[str, Any]] = self.get("/v1/stats?limit=500", key)["newest"]
         return found
 
-    def records(self, count: int, timeout: float = 20.0) -> list[dict[str, Any]]:
-        """Wait until the ledger has *count* records."""
-
-        def enough() -> list[dict[str, Any]] | None:
-            got = self.newest()
-            return got if len(got) >= count else None
-
-        return wait_until(enough, timeout=timeout, what=f"{count} records")
+    def record(self, request_id: str, timeout: float = 20.0) -> dict[str, Any]:
+        """Wait until the ledger has the record of a call."""
+        return wait_until(
+            lambda: next((r for r in self.newest() if r["request_id"] == request_id), None),
+            timeout=timeout,
+            what=f"{request_id} is in the statistics",
+        )
 
 
 def config(upstream: str, **more: Any) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 import structlog
@@ -52,16 +54,17 @@ class Freeing:
                 follower.forget(key)
 
     def _free_writer(self, writer: Writer) -> None:
-        while writer.segments and writer.segments[0].done and not writer.segments[0].holds:
-            segment = writer.segments[0]
-            if len(writer.segments) > 1:
-                # The calls carried into the next one must outlive a power cut before their first copy goes.
-                sync_path(writer.segments[1].path)
-                sync_path(self._folder)
-            if segment.path.exists():
-                kept = self._acked / segment.path.name
+        free = list(takewhile(lambda segment: segment.done and not segment.holds, writer.segments))
+        if not free:
+            return
+        if len(free) < len(writer.segments):
+            # The calls carried into the next one must outlive a power cut before their earlier copies go.
+            sync_path(writer.segments[len(free)].path)
+            sync_path(self._folder)
+        for segment in free:
+            with suppress(FileNotFoundError):  # somebody removed it
                 os.utime(segment.path)
-                segment.path.rename(kept)
+                segment.path.rename(self._acked / segment.path.name)
             writer.segments.pop(0)
 
     def prune(self) -> None:

@@ -174,7 +174,7 @@ class Ledger:
         return sums.summary(self._reading, since, until, key)
 
     def newest(self, limit: int, key: str | None = None, model: str | None = None) -> list[UsageRecord]:
-        """Give the records that came last, the newest first."""
+        """Give the records of the calls that were admitted last, the newest first."""
         return sums.newest(self._reading, limit, key, model)
 
 

@@ -92,8 +92,8 @@ def _of_model(model: str, rows: Sequence[Any]) -> ModelStats:
 
 
 def newest(engine: Engine, limit: int, key: str | None, model: str | None) -> list[UsageRecord]:
-    """Give the records that came last, the newest first."""
-    asked = select(records).order_by(_r.seq.desc()).limit(limit)
+    """Give the records of the calls that were admitted last, the newest first."""
+    asked = select(records).order_by(_r.at.desc(), _r.seq.desc()).limit(limit)
     if key is not None:
         asked = asked.where(_r.key == key)
     if model is not None:
