@@ -97,6 +97,13 @@ def sender(url: str, key_prefix: str) -> Celery:
     return app
 
 
+def waiting(app: Celery, queue: str) -> int:
+    """Count the messages in *queue* that no worker has taken. Bounded in time like a publish, and raises like one."""
+    with app.connection_or_acquire() as connection:
+        declared = app.amqp.queues[queue].bind(connection.default_channel).queue_declare()
+    return int(declared.message_count)
+
+
 def _redis_transport(key_prefix: str) -> dict[str, Any]:
     return {
         "global_keyprefix": key_prefix,

@@ -10,11 +10,12 @@ from types import FrameType
 
 import click
 import structlog
+from celery import Celery
 
 from llm_one_api import logs, settings
 from llm_one_api.books.relay.relay import Relay, RelayOptions
 from llm_one_api.books.relay.window import Publish, TakeAcks
-from llm_one_api.broker import INGEST, sender
+from llm_one_api.broker import INGEST, sender, waiting
 from llm_one_api.errors import ConfigError
 from llm_one_api.stores.counters import Acks, connect
 from llm_one_api.stores.journal.lock import take_relay_lock
@@ -49,10 +50,12 @@ def command(config: Path | None, drain: float) -> None:
         log.info("relay.not_needed", folder=str(folder))
         return
     identity = journal_id(folder)
+    celery = sender(loaded.broker_url, loaded.redis.key_prefix)
     relay = Relay(
         folder,
-        publish=_publisher(loaded, identity),
+        publish=_publisher(celery, identity),
         take_acks=_ack_taker(loaded, identity),
+        count_waiting=lambda: waiting(celery, INGEST),
         options=RelayOptions(
             batch_records=loaded.relay.batch_records,
             batch_ms=loaded.relay.batch_ms,
@@ -75,9 +78,7 @@ def run(relay: Relay, drain: float) -> None:
     log.info("relay.stopped", unacked=relay.window.unacked)
 
 
-def _publisher(loaded: settings.Settings, identity: str) -> Publish:
-    celery = sender(loaded.broker_url, loaded.redis.key_prefix)
-
+def _publisher(celery: Celery, identity: str) -> Publish:
     def publish(batch_id: str, lines: list[str], expires: float) -> None:
         celery.send_task(
             "stats.ingest",

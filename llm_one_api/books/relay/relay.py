@@ -11,7 +11,7 @@ import msgspec
 from llm_one_api.books.relay.batches import Cutter
 from llm_one_api.books.relay.follower import Follower
 from llm_one_api.books.relay.freeing import Freeing
-from llm_one_api.books.relay.window import Publish, TakeAcks, Window
+from llm_one_api.books.relay.window import CountWaiting, Publish, TakeAcks, Window
 
 POLL_SECONDS = 0.05
 
@@ -37,14 +37,16 @@ class Relay:
         *,
         publish: Publish,
         take_acks: TakeAcks,
+        count_waiting: CountWaiting = lambda: 0,
         options: RelayOptions = RelayOptions(),  # noqa: B008 (frozen)
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Send by *publish*, which must give up by itself in bounded time, as must *take_acks*."""
+        """Send by *publish*, which must give up by itself in bounded time, as must *take_acks* and *count_waiting*."""
         self._clock = clock
         self.window = Window(
             publish,
             take_acks,
+            count_waiting=count_waiting,
             limit=options.window,
             resend_min=options.resend_min,
             resend_max=options.resend_max,

@@ -19,7 +19,11 @@ Publish = Callable[[str, list[str], float], None]
 TakeAcks = Callable[[], list[str]]
 """Take the ids of batches that stand in the ledger. Bounded in time; may raise."""
 
+CountWaiting = Callable[[], int]
+"""Count the messages in the queue that no worker has taken, of whatever relay. Bounded in time; may raise."""
+
 _MOST_AHEAD = 4
+_FULL_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -58,13 +62,19 @@ class Sent:
 
 
 class Window:
-    """At most *limit* unacked batches; what is beyond waits as places in the journal, not as lines."""
+    """At most *limit* unacked batches; what is beyond waits as places in the journal, not as lines.
+
+    Nor is anything sent, be it for the first time or again, while *limit* messages wait in the queue. There a copy that
+    has expired still takes its place until a worker throws it away, and copies that another relay sent, such as the
+    one that was killed before this one, are there too: while no worker works, it is the queue that must not grow.
+    """
 
     def __init__(
         self,
         publish: Publish,
         take_acks: TakeAcks,
         *,
+        count_waiting: CountWaiting = lambda: 0,
         limit: int = 64,
         resend_min: float = 5.0,
         resend_max: float = 300.0,
@@ -73,6 +83,7 @@ class Window:
         """Send by *publish*, again after *resend_min* seconds without an ack, then half as often each time."""
         self._publish = publish
         self._take_acks = take_acks
+        self._count_waiting = count_waiting
         self._limit = limit
         self._resend_min = resend_min
         self._resend_max = resend_max
@@ -82,6 +93,7 @@ class Window:
         self._broker = Link("broker")
         self._acks = Link("acks")
         self._acked_at = clock()
+        self._full_until = 0.0
 
     def plan(self, batch: Batch) -> None:
         """Take a batch, to be sent in its turn."""
@@ -137,7 +149,18 @@ class Window:
                 self._send(sent)
 
     def _may_send(self) -> bool:
-        return not self._broker.away or self._clock() >= self._broker.ask_at
+        """Tell whether to send a batch now: the broker is there, or may be again, and its queue has room."""
+        now = self._clock()
+        if now < self._full_until or (self._broker.away and now < self._broker.ask_at):
+            return False
+        try:
+            is_full = self._count_waiting() >= self._limit
+        except Exception as error:
+            self._broker.failed(error, self._clock())
+            return False
+        if is_full:
+            self._full_until = now + _FULL_SECONDS
+        return not is_full
 
     def _send(self, sent: Sent) -> None:
         """Send a batch. Where that fails it may have arrived all the same, so it counts as under way."""

@@ -32,11 +32,13 @@ class Broker:
     acks: list[str] = field(default_factory=list)
     away: bool = False
     acks_away: bool = False
-    tries: int = 0
     deceives: bool = False
+    counts: bool = True
+    left_there: int = 0
+    working: bool = True
+    asked: int = 0
 
     def publish(self, batch_id: str, lines: list[str], expires: float) -> None:
-        self.tries += 1
         assert lines == [batch_id]
         if not self.away or self.deceives:
             self.sent.append((batch_id, expires))
@@ -48,6 +50,12 @@ class Broker:
             raise TimeoutError
         acks, self.acks = self.acks, []
         return acks
+
+    def count_waiting(self) -> int:
+        self.asked += 1
+        if self.away and not self.counts:
+            raise ConnectionError
+        return 0 if self.working else self.left_there + len(self.sent)
 
     @property
     def ids(self) -> list[str]:
@@ -66,7 +74,15 @@ def broker() -> Broker:
 
 @pytest.fixture
 def window(broker: Broker, clock: Clock) -> Window:
-    return Window(broker.publish, broker.take_acks, limit=3, resend_min=5, resend_max=300, clock=clock)
+    return Window(
+        broker.publish,
+        broker.take_acks,
+        count_waiting=broker.count_waiting,
+        limit=3,
+        resend_min=5,
+        resend_max=300,
+        clock=clock,
+    )
 
 
 def plan(window: Window, count: int) -> list[Batch]:
@@ -87,6 +103,49 @@ def test_while_the_window_is_full_nothing_new_is_sent(window: Window, broker: Br
     assert window.unacked == 3
     assert not window.has_room()
     assert [batch.loaded for batch in batches[3:]] == [0] * 7
+
+
+@pytest.mark.parametrize("batches", [1, 2, 10])
+def test_while_no_worker_works_the_queue_holds_no_more_than_a_window(
+    window: Window, broker: Broker, clock: Clock, batches: int
+) -> None:
+    broker.working = False
+    plan(window, batches)
+
+    for _ in range(3600):
+        window.turn()
+        clock.now += 1
+
+    assert len(broker.sent) == 3
+
+
+def test_a_queue_that_a_killed_relay_filled_gets_nothing_more_until_a_worker_takes_from_it(
+    window: Window, broker: Broker, clock: Clock
+) -> None:
+    broker.left_there, broker.working = 3, False
+    plan(window, 2)
+    for _ in range(3600):
+        window.turn()
+        clock.now += 1
+    before = list(broker.ids)
+
+    broker.left_there = 2
+    clock.now += 1
+    window.turn()
+
+    assert before == []
+    assert broker.ids == ["0"]
+
+
+def test_a_full_queue_is_not_asked_at_each_turn(window: Window, broker: Broker, clock: Clock) -> None:
+    broker.left_there, broker.working = 3, False
+    plan(window, 1)
+
+    for _ in range(1000):  # ten seconds
+        window.turn()
+        clock.now += 0.01
+
+    assert 10 < broker.asked < 100
 
 
 def test_an_ack_makes_room_and_lets_go_of_the_batch_once(window: Window, broker: Broker) -> None:
@@ -132,23 +191,24 @@ def test_a_lost_ack_costs_only_another_copy(window: Window, broker: Broker, cloc
     assert (batch.released, window.is_empty) == (1, True)
 
 
+@pytest.mark.parametrize("counts", [False, True], ids=["it is gone", "its memory is full"])
 def test_a_broker_that_is_away_is_asked_less_and_less_often_and_loses_nothing(
-    window: Window, broker: Broker, clock: Clock
+    window: Window, broker: Broker, clock: Clock, counts: bool
 ) -> None:
-    broker.away = True
+    broker.away, broker.counts = True, counts
     plan(window, 10)
 
     for _ in range(6000):  # a minute
         window.turn()
         clock.now += 0.01
-    tries = broker.tries
+    asked = broker.asked
     broker.away = False
     clock.now += 5
     while not window.is_empty:
         window.turn()
         broker.acks = broker.ids
 
-    assert tries < 25
+    assert asked < 25
     assert broker.ids == [str(number) for number in range(10)]
 
 
