@@ -89,7 +89,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
         forward=Forward(),
         watch=watch,
     )
-    ledger = Ledger(settings.ledger.url)
+    ledger = Ledger(settings.ledger.url, keep_connections=False)
     redis = connect(settings.redis_url)
     condition = health.Condition()
 

@@ -70,8 +70,8 @@ class Cursors(Protocol[L]):
     def renew(self, lease: L) -> L | None:
         """Renew; None: the lease was lost."""
 
-    def release(self, lease: L) -> None:
-        """Give it back."""
+    def release(self, lease: L, seq: int | None = None) -> bool:
+        """Give it back, having moved to *seq* if that is progress; False: it was lost."""
 
     def fail(self, lease: L, error: str, retry_in: float) -> None:
         """Give it back and let nobody have it for *retry_in* seconds."""
@@ -192,7 +192,8 @@ class _Delivery(Generic[L]):
             with suppress(Exception):
                 self._ledger.cursors.release(self.lease)
             raise
-        self._ledger.cursors.release(self.lease)
+        if not self._ledger.cursors.release(self.lease, self.place):
+            raise _LostLeaseError
 
     def run(self) -> bool:
         """Deliver until there is nothing more (True) or the time is over (False)."""
@@ -223,6 +224,8 @@ class _Delivery(Generic[L]):
                     moved = self._clock()
                     if moved >= self._end:
                         return False
+            if len(kept) < self._pace.chunk:
+                return True
             self._advance()
             moved = self._clock()
             if moved >= self._end:
@@ -244,10 +247,12 @@ class _Delivery(Generic[L]):
                 self.records += len(kept)
             else:
                 self.place = self._call(plugin.position, self.lease.since)
+                continue
+            if len(kept) < self._pace.chunk:
+                return True
             self._advance()
             if self._clock() >= self._end:
                 return False
-        self._advance()
         return True
 
     def _advance(self) -> None:

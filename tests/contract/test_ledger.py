@@ -153,10 +153,13 @@ def test_a_lease_is_for_one_and_an_old_holder_moves_nothing(ledger: Ledger) -> N
     moved = cursors.advance(second, 4)
     assert moved
     assert moved.seq == 4
-    cursors.release(moved)
+    assert cursors.release(moved, 5)
     third = cursors.lease("log", "three", 30)
     assert third
-    assert third.seq == 4
+    assert third.seq == 5
+    assert not cursors.release(first, 6)
+    assert not cursors.release(moved, 6)
+    assert cursors.renew(third)
 
 
 def test_a_consumer_that_failed_is_left_alone_for_a_while(ledger: Ledger) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     DataError,
@@ -20,7 +20,6 @@ from sqlalchemy.exc import (
     StatementError,
 )
 
-from llm_one_api.stores.ledger import schema
 from llm_one_api.stores.ledger import summary as sums
 from llm_one_api.stores.ledger.cursors import Cursors
 from llm_one_api.stores.ledger.engine import make_engine, reading
@@ -32,6 +31,10 @@ DatabaseError = SQLAlchemyError
 """What a database that is away or broken raises, by a name for those who know no SQLAlchemy."""
 
 LONGEST_REASON = 1000
+
+# Asked many times a second: to build one costs more than to execute it.
+_NEXT = select(records).where(records.c.seq > bindparam("after")).order_by(records.c.seq).limit(bindparam("most"))
+_LAST = select(ledger_seq.c.n)
 
 
 class Ingested(Value, frozen=True, kw_only=True):
@@ -56,9 +59,9 @@ class Refused(Value, frozen=True, kw_only=True):
 class Ledger:
     """The ledger in one database. Opens connections as needed; make one a process, after the fork."""
 
-    def __init__(self, url: str) -> None:
-        """Use the database at *url* (a secret: it may hold a password)."""
-        self._engine = make_engine(url)
+    def __init__(self, url: str, *, keep_connections: bool = True) -> None:
+        """Use the database at *url* (a secret: it may hold a password); see `make_engine` for *keep_connections*."""
+        self._engine = make_engine(url, keep_connections=keep_connections)
         self._reading = reading(self._engine)
         self.cursors = Cursors(self._engine)
 
@@ -69,10 +72,14 @@ class Ledger:
 
     def upgrade(self) -> None:
         """Make or change the tables, so that they are what this version needs."""
+        from llm_one_api.stores.ledger import schema  # Alembic takes 10 MB, which no gateway process needs
+
         schema.upgrade(self._engine)
 
     def check(self) -> None:
         """Raise SchemaBehind, with what to do, if the tables are not what this version needs."""
+        from llm_one_api.stores.ledger import schema
+
         schema.check(self._engine)
 
     def open(self) -> None:
@@ -159,15 +166,14 @@ class Ledger:
 
     def read(self, after: int, limit: int) -> list[Kept]:
         """Give the next *limit* records after place *after*."""
-        asked = select(records).where(records.c.seq > after).order_by(records.c.seq).limit(limit)
         with self._reading.connect() as connection:
-            rows = connection.execute(asked).all()
+            rows = connection.execute(_NEXT, {"after": after, "most": limit}).all()
         return [Kept(seq=row[0], record=to_record(row)) for row in rows]
 
     def last_seq(self) -> int:
         """Tell the place of the newest record; 0: there is none."""
         with self._reading.connect() as connection:
-            return int(connection.execute(select(ledger_seq.c.n)).scalar_one())
+            return int(connection.execute(_LAST).scalar_one())
 
     def summary(self, since: datetime, until: datetime, key: str | None = None) -> list[sums.ModelStats]:
         """Sum up by model what was admitted from *since* until before *until*; with *key*, only that key's."""

@@ -62,10 +62,14 @@ class ShelfCursors:
         row = self.rows[lease.consumer]
         return self._held(lease.consumer) if row.fence == lease.fence and row.owner is not None else None
 
-    def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease, seq: int | None = None) -> bool:
         row = self.rows[lease.consumer]
-        if row.fence == lease.fence:
-            row.owner = None
+        if seq is not None and seq > lease.seq and self.advance(lease, seq) is None:
+            return False
+        if row.fence != lease.fence:
+            return False
+        row.owner = None
+        return True
 
     def fail(self, lease: Lease, error: str, retry_in: float) -> None:
         row = self.rows[lease.consumer]

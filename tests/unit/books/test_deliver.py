@@ -233,10 +233,10 @@ def test_a_record_whose_hint_came_too_early_is_not_left_lying(tmp_path: Path) ->
     ledger = shelf(1)
     release = ledger.cursors.release
 
-    def commit_just_before(lease: Any) -> None:
+    def commit_just_before(lease: Any, seq: int | None = None) -> bool:
         if len(ledger.records) == 1:
             ledger.records.append(record(2))
-        release(lease)
+        return release(lease, seq)
 
     ledger.cursors.release = commit_just_before  # type: ignore[method-assign]
 
