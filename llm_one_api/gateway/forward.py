@@ -34,13 +34,17 @@ class ClientLeft(GatewayError):
 class Answer:
     """An upstream's answer: its head, and its body as it comes."""
 
-    __slots__ = ("_connection", "_over", "_pool", "headers", "hides_usage", "provider_request_id", "status", "upstream")
+    __slots__ = (
+        "_connection", "_over", "_pool", "headers", "hides_usage", "provider_request_id", "read", "status", "upstream",
+    )  # fmt: skip
 
     def __init__(self, connection: Connection, pool: Pool, upstream: Upstream, *, hides_usage: bool) -> None:
         self._connection = connection
         self._pool = pool
         self._over = False
         self.upstream = upstream
+        self.read = connection.read
+        """Wait for more of the body; b"": that was all. Raises Cut, OSError, ConnectionEnded or BadAnswer."""
         self.status = connection.status
         self.hides_usage = hides_usage
         """Whether we asked for the usage chunk, so that the caller must not see it."""
@@ -65,10 +69,6 @@ class Answer:
     def has_body(self) -> bool:
         """Whether `read` has something at once."""
         return self._connection.has_body
-
-    def read(self) -> bytes:
-        """Wait for more of the body; b"": that was all. Raises Cut, OSError, ConnectionEnded or BadAnswer."""
-        return self._connection.read()
 
     def finish(self) -> None:
         """Keep the connection for the next call, if it can be kept. Only the first `finish` or `abort` counts."""

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from urllib.parse import urlsplit
 
 import certifi
@@ -101,20 +101,23 @@ class Connection:
     """
 
     __slots__ = (
-        "_body", "_close_delimited", "_emptied", "_framed", "_head_bytes", "_head_done", "_keep_alive", "_no_body",
-        "_parser", "_read_event", "complete", "headers", "idle_since", "received", "reused", "sock", "status",
+        "_body", "_close_delimited", "_emptied", "_feed", "_framed", "_head_bytes", "_head_done", "_keep_alive",
+        "_no_body", "_parser", "_plain", "_wait", "complete", "headers", "idle_since", "received", "reused", "sock",
+        "status",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         # TLS may hold decrypted bytes that the socket knows nothing of, so there is no waiting on that one.
-        self._read_event = None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_read_event", None)
+        self._plain = None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)
+        self._wait = None if self._plain is None else partial(sock._wait, sock._read_event)  # type: ignore[attr-defined]  # noqa: SLF001
         self.reused = False
         self.idle_since = 0.0
         self._reset()
 
     def _reset(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
+        self._feed = self._parser.feed_data
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.complete = False
@@ -193,6 +196,7 @@ class Connection:
         return body[0] if len(body) == 1 else b"".join(body)
 
     def _receive(self) -> None:
+        """Wait for bytes and take what has arrived."""
         count = self._recv()
         if count == 0:
             if self._head_done and self._close_delimited:
@@ -208,7 +212,7 @@ class Connection:
             if self._head_bytes > MAX_HEAD:
                 raise BadAnswer("head too large")
         try:
-            self._parser.feed_data(_view[:count])
+            self._feed(_view[:count])
         except httptools.HttpParserError as error:
             if self.complete:  # an answer, and then something that is none: the answer counts
                 self._keep_alive = False
@@ -217,23 +221,30 @@ class Connection:
                 raise error.__context__ from None
             raise BadAnswer(type(error).__name__) from None
 
-    @property
-    def has_body(self) -> bool:
-        """Whether `read` has something at once."""
-        return bool(self._body) or self.complete
-
     def _recv(self) -> int:
-        """Wait for bytes and read what has arrived.
+        """Wait for bytes and read them into the buffer; tell how many.
 
         After a read that emptied the socket there is nothing yet: to wait at once saves gevent's first, vain attempt
         (a system call and an exception for each event of a paced stream).
         """
-        sock = self.sock
-        if self._emptied and self._read_event is not None:
-            sock._wait(self._read_event)  # type: ignore[attr-defined]  # noqa: SLF001
-        count = sock.recv_into(_buffer, READ_SIZE)
-        self._emptied = count < READ_SIZE
-        return count
+        wait, plain = self._wait, self._plain
+        if wait is None or plain is None:
+            return self.sock.recv_into(_buffer, READ_SIZE)
+        while True:
+            if self._emptied:
+                wait()
+            try:
+                count: int = plain.recv_into(_buffer, READ_SIZE)
+            except BlockingIOError:
+                self._emptied = True
+                continue
+            self._emptied = count < READ_SIZE
+            return count
+
+    @property
+    def has_body(self) -> bool:
+        """Whether `read` has something at once."""
+        return bool(self._body) or self.complete
 
     # -- keeping --
 
