@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from llm_one_api.dialects import openai
-from llm_one_api.errors import UpstreamAuthFailed, UpstreamFailed
-from llm_one_api.gateway.forward import Answer, ended_by
+from llm_one_api.errors import GatewayError, Overloaded, UpstreamAuthFailed, UpstreamFailed, UpstreamTimeout
+from llm_one_api.gateway.forward import Answer, ClientLeft, ended_by
 from llm_one_api.gateway.http import BadAnswer, ConnectionEnded
 from llm_one_api.gateway.record import Entry
-from llm_one_api.gateway.reply import Reply
+from llm_one_api.gateway.reply import Reply, StreamBroken
 from llm_one_api.gateway.stream import Stream
 from llm_one_api.gateway.watch import Cut, Visit, Watch
 from llm_one_api.values import Outcome
@@ -66,7 +67,7 @@ class Meter:
                     waited=visit.waited,
                 )
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        close_whole(answer, entry, body)
+        close_whole(answer, entry, body, gone=visit.client_gone)
         answer.finish()
         self._watch.leave(visit)
         return Reply(status=answer.status, headers=answer.headers, body=(body,), waited=visit.waited, length=len(body))
@@ -88,33 +89,59 @@ class LongAnswer:
         return self
 
     def __next__(self) -> bytes:
+        if self._visit.client_gone and not self._entry.closed:
+            raise StreamBroken
         piece, self._waiting = self._waiting, b""
         if not piece:
             raise StopIteration
         if not self._entry.closed:
-            self._waiting = _read(self._answer, self._entry, self._visit)
-            if self._waiting:
-                self._size += len(self._waiting)
-                if self._size <= READ_COPY:
-                    self._copy.append(self._waiting)
-                self._visit.wait_caller()
-            else:
-                close_whole(self._answer, self._entry, b"".join(self._copy) if self._size <= READ_COPY else b"")
-                self._answer.finish()
-                self._watch.leave(self._visit)
+            try:
+                self._advance()
+            except GatewayError as error:
+                self._close(_outcome_midway(error), error.code)
+                raise StreamBroken from None
+        self._visit.wait_caller()
         return piece
 
     def close(self) -> None:
         """Record a caller that left, if there was an end that it did not see."""
+        self._visit.go_on()  # it may have been the caller that was waited for
         if not self._entry.closed:
-            self._answer.abort()
-            self._entry.close(
-                "aborted" if self._visit.cut_for == "draining" else "client_gone",
-                status=self._answer.status,
-                error=self._visit.cut_for or "client_gone",
-                provider_request_id=self._answer.provider_request_id,
-            )
+            why = self._visit.cut_for or "client_gone"
+            if why == "client_gone" and self._watch.bounds.on_client_gone == "drain":
+                self._drain()
+            self._close("aborted" if why == "draining" else "client_gone", why)
+        self._answer.abort()
         self._watch.leave(self._visit)
+
+    def _advance(self) -> None:
+        """Wait for the next piece, or close the record at the end. Raises a GatewayError."""
+        self._waiting = _read(self._answer, self._entry, self._visit)
+        if self._waiting:
+            self._size += len(self._waiting)
+            if self._size <= READ_COPY:
+                self._copy.append(self._waiting)
+        else:
+            body = b"".join(self._copy) if self._size <= READ_COPY else b""
+            close_whole(self._answer, self._entry, body, gone=self._visit.client_gone)
+            self._answer.finish()
+
+    def _drain(self) -> None:
+        """Read on without the caller, within bounds, to learn the usage."""
+        most = self._size + self._watch.bounds.drain_bytes
+        self._watch.read_on(self._visit)
+        with suppress(GatewayError):
+            while self._size < most and not self._entry.closed:
+                self._advance()
+
+    def _close(self, outcome: Outcome, error: str) -> None:
+        """Close the record of an answer that was not read to its end, if it is not closed yet."""
+        self._entry.close(
+            outcome,
+            status=self._answer.status,
+            error=error,
+            provider_request_id=self._answer.provider_request_id,
+        )
 
 
 def _read(answer: Answer, entry: Entry, visit: Visit) -> bytes:
@@ -138,16 +165,19 @@ def _read(answer: Answer, entry: Entry, visit: Visit) -> bytes:
     return piece
 
 
-def close_whole(answer: Answer, entry: Entry, body: bytes) -> None:
-    """Close the record of an answer that was read to its end."""
+def close_whole(answer: Answer, entry: Entry, body: bytes, *, gone: bool) -> None:
+    """Close the record of an answer that was read to its end; *gone*: without its caller."""
     status = answer.status
     told = openai.read_answer(body)
     usage = openai.usage_of(told.usage) if told else None
-    outcome = outcome_of(status)
+    outcome = "client_gone" if gone else outcome_of(status)
+    error = None
+    if outcome != "success":
+        error = "client_gone" if gone else ((told and told.error_code) or f"http_{status}")
     entry.close(
         outcome,
         status=status,
-        error=None if outcome == "success" else (told.error_code if told and told.error_code else f"http_{status}"),
+        error=error,
         usage=usage,
         usage_source="reported" if usage else "none",
         usage_raw=told.usage if told else None,
@@ -165,3 +195,12 @@ def outcome_of(status: int) -> Outcome:
     if status == 408:  # noqa: PLR2004
         return "timeout"
     return "upstream_error" if status == 429 or status >= 500 else "client_error"  # noqa: PLR2004
+
+
+def _outcome_midway(error: GatewayError) -> Outcome:
+    """Tell how an answer ended that broke after a part of it had been passed on."""
+    if isinstance(error, UpstreamTimeout):
+        return "timeout"
+    if isinstance(error, ClientLeft):
+        return "client_gone"
+    return "aborted" if isinstance(error, Overloaded) else "truncated"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from llm_one_api.dialects import openai
-from llm_one_api.errors import BadRequest
+from llm_one_api.errors import BadRequest, Overloaded
 from llm_one_api.gateway.watch import Cut, Visit
 from llm_one_api.values import Call, Value
 
@@ -30,10 +30,14 @@ def read(call: Call, visit: Visit, *, timeout: float) -> Request:
     except Cut as cut:
         if cut.why == "client_gone":
             raise BadRequest("The request's body ended before it was complete.", code="body_truncated") from None
+        if cut.why == "draining":
+            raise Overloaded("The gateway is being stopped. Try again.", code="shutting_down", retry_after=1) from None
         raise BadRequest(f"The request's body did not arrive within {timeout:g} s.", code="body_timeout") from None
     finally:
         visit.go_on()
     try:
+        if not body.isascii():
+            body.decode()  # what stands in parts that we pass over must be UTF-8 too
         asked = openai.read_request(body)
     except msgspec.ValidationError as error:
         raise _misshapen(str(error)) from None

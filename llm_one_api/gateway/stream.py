@@ -30,7 +30,6 @@ class Stream:
         "_begun",
         "_broken",
         "_cutter",
-        "_drained",
         "_entry",
         "_idle",
         "_reader",
@@ -49,7 +48,6 @@ class Stream:
         self._reader = openai.StreamReader(hide_usage=answer.hides_usage)
         self._begun = False
         self._broken = False
-        self._drained = 0
 
     def __iter__(self) -> Stream:
         return self
@@ -81,23 +79,27 @@ class Stream:
             if not batch:
                 continue
             out = self._reader.feed(batch)
-            if self._reader.done:
-                self._close()
             if visit.client_gone and not self._entry.closed:
                 self._drain()
                 raise StreamBroken
+            if self._reader.done:
+                self._close()
             if out:
                 visit.wait_caller()
                 return out
 
     def close(self) -> None:
         """Record a stream that nobody reads any more. WSGI calls this at the end, on an error and on a hang-up."""
+        visit = self._visit
+        visit.go_on()  # it may have been the caller that was waited for
         if not self._entry.closed:
-            if self._visit.cut_for in {None, "client_gone"} and self._watch.bounds.on_client_gone == "drain":
+            why = visit.cut_for or "client_gone"
+            if why == "client_gone" and self._watch.bounds.on_client_gone == "drain":
                 self._drain()
             else:
-                self._left(self._visit.cut_for or "client_gone")
-        self._leave()
+                self._left(why)
+        self._let_go()
+        self._watch.leave(visit)
 
     # -- reading --
 
@@ -118,37 +120,36 @@ class Stream:
 
     def _drain(self) -> None:
         """Read on without the caller, within bounds, to learn the usage."""
-        bounds = self._watch.bounds
-        self._visit.client_gone = True
-        self._visit.total_deadline = min(self._visit.total_deadline, time.monotonic() + bounds.drain_seconds)
-        error = "client_gone"
+        left = self._watch.bounds.drain_bytes
+        self._watch.read_on(self._visit)
         try:
-            while not self._reader.done:
+            while left > 0 and not self._reader.done:
                 data = self._receive()
                 if not data:
+                    self._reader.feed(self._cutter.rest)
                     break
-                self._drained += len(data)
-                if self._drained > bounds.drain_bytes:
-                    break
+                left -= len(data)
                 self._reader.feed(self._cutter.feed(data))
         except (Cut, OSError, ConnectionEnded, BadAnswer):
-            error = "client_gone"
-        self._left(error)
+            pass
+        self._left("client_gone")
 
     # -- the ways to end --
 
     def _end(self) -> bytes:
         """End with the upstream's message."""
+        self._let_go()
         if self._entry.closed:
-            self._leave()
             raise StopIteration
         rest = self._reader.feed(self._cutter.rest)
         reader = self._reader
         if not (reader.done or reader.finish_reason or reader.error):
             # Half an event may be left over: it is dropped, so that ours stands by itself.
             return self._break("truncated", "upstream_truncated", "The upstream ended the stream before its end.")
+        if self._visit.client_gone:
+            self._left("client_gone")
+            raise StreamBroken
         self._close()
-        self._leave()
         if not rest:
             raise StopIteration
         self._visit.wait_caller()
@@ -157,7 +158,6 @@ class Stream:
     def _cut(self, why: Why) -> bytes:
         """End as the watch says."""
         if self._entry.closed:  # all that counts was handed on; only the end of the message is missing
-            self._leave()
             raise StopIteration
         if why == "client_gone":
             self._left(why)
@@ -169,11 +169,12 @@ class Stream:
     def _break(self, outcome: Outcome, code: str, message: str) -> bytes:
         """End the stream with an error event, which starts where an event ended; then the connection is aborted."""
         if self._entry.closed:
-            self._leave()
             raise StopIteration
+        if self._visit.client_gone:
+            self._left("client_gone")
+            raise StreamBroken
         self._close(outcome, code)
         self._answer.abort()
-        self._leave()
         self._broken = True
         error = {"error": {"message": message, "type": "api_error", "param": None, "code": code}}
         self._visit.wait_caller()
@@ -201,9 +202,8 @@ class Stream:
             provider_request_id=self._answer.provider_request_id,
         )
 
-    def _leave(self) -> None:
-        """Give back what the call held. May be said twice."""
-        self._watch.leave(self._visit)
+    def _let_go(self) -> None:
+        """Give back the upstream's connection. May be said twice."""
         if self._answer.complete:
             self._answer.finish()
         else:

@@ -179,20 +179,27 @@ class Watch:
                 if now >= visit.deadline:
                     late.append((visit, visit.why))
                 elif now >= visit.total_deadline:
-                    late.append((visit, "total"))
+                    late.append((visit, "client_gone" if visit.client_gone else "total"))
             elif visit.state == "caller" and self._stalled(visit, now):
                 late.append((visit, "client_stalled"))
         for visit, why in late:
             self._cut(visit, why)
 
+    def read_on(self, visit: Visit) -> None:
+        """Let a call whose caller left go on to learn its usage, for so long and no longer."""
+        visit.client_gone = True
+        visit.total_deadline = min(visit.total_deadline, self._clock() + self.bounds.drain_seconds)
+
     def _caller_left(self, visit: Visit) -> None:
+        if not visit.state:
+            return  # it waits for something of ours: it is looked at again at the next tick
         self._by_fd.pop(visit.client_fd, None)
         self._poll.unregister(visit.client_fd)
         visit.client_gone = True
-        if visit.state == "caller" or (visit.state == "upstream" and self.bounds.on_client_gone == "cut"):
+        if visit.state == "caller" or self.bounds.on_client_gone == "cut":
             self._cut(visit, "client_gone")
-        elif visit.state == "upstream":
-            visit.total_deadline = min(visit.total_deadline, self._clock() + self.bounds.drain_seconds)
+        else:
+            self.read_on(visit)
 
     def _stalled(self, visit: Visit, now: float) -> bool:
         """Tell whether the caller has taken nothing for too long: since `visit.since` its queue stood still."""

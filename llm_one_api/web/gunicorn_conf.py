@@ -5,6 +5,11 @@ The reasons are in `docs/operations.md`.
 
 from __future__ import annotations
 
+import socket
+import subprocess
+import sys
+from typing import Any
+
 from llm_one_api.settings import load
 
 _server = load().server
@@ -27,3 +32,34 @@ preload_app = False
 accesslog = None
 errorlog = "-"
 proc_name = "llm-one-api"
+
+
+def pre_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 (gunicorn's)
+    """Have the kernel end connections whose peer takes nothing for long, whatever is sent: they inherit the option.
+
+    The gateway itself ends stalled streams, and records why; so this comes later.
+    """
+    milliseconds = int(2 * _server.client_stall_timeout + 1) * 1000
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+
+
+def when_ready(server: Any) -> None:
+    """Have SIGHUP change nothing while the config has a fault: gunicorn ends all of us if one process cannot start."""
+    reload = server.handle_hup
+
+    def reload_if_good() -> None:
+        try:
+            check = subprocess.run(_CHECK, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603 (our own command)
+        except subprocess.TimeoutExpired:
+            server.log.error("the config could not be checked in time: nothing is reloaded")
+            return
+        if check.returncode:
+            server.log.error("nothing is reloaded: %s", check.stderr.strip())
+        else:
+            reload()
+
+    server.handle_hup = reload_if_good
+
+
+_CHECK = (sys.executable, "-m", "llm_one_api.cli", "check-config")

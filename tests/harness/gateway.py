@@ -15,6 +15,7 @@ import requests
 
 from llm_one_api.stores.journal.entries import Closed, Opened
 from llm_one_api.stores.journal.lock import take_relay_lock
+from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.values import UsageRecord
 from tests.harness.calls import entries
 from tests.harness.processes import BIN, Process, free_port, wait_until
@@ -28,34 +29,40 @@ class Gateway:
         self.folder = folder
         self.journal = folder / "data" / "journal"
         self._settings = settings
+        self._config = folder / "config.yaml"
         self._env = dict(env or {})
         self.port = 0
-        self.process: Process | None = None
+        self._process: Process | None = None
         # Who holds it is the folder's relay, so the gateway spawns none.
         self._relay_lock = take_relay_lock(self.journal)
 
     def start(self) -> None:
         """Start it; on another port if somebody took the free one first."""
+        ledger = Ledger(f"sqlite:///{self.folder}/data/ledger.db")
+        ledger.upgrade()
+        ledger.close()
         for number in range(5):
             self.port = free_port()
-            server = {"workers": 1, **self._settings.get("server", {}), "port": self.port}
-            redis = self._settings.get("redis", {"url": f"unix://{self.folder}/no-redis"})
-            path = self.folder / "config.yaml"
-            path.write_text(json.dumps({**self._settings, "server": server, "redis": redis}))
+            self.change()
             argv: list[str | Path] = [
                 BIN / "gunicorn",
                 "-c",
                 "python:llm_one_api.web.gunicorn_conf",
                 "wsgi:application",
             ]
-            env = {"LLM_ONE_API_CONFIG": str(path), **self._env}
-            self.process = Process(f"gunicorn{number}", argv, folder=self.folder, env=env)
+            env = {"LLM_ONE_API_CONFIG": str(self._config), **self._env}
+            self._process = Process(f"gunicorn{number}", argv, folder=self.folder, env=env)
             if wait_until(self._settled, timeout=30, what="the gateway answers") == "answers":
                 return
-        raise AssertionError(self.process and self.process.text())
+        raise AssertionError(self.output)
+
+    def change(self, **sections: Any) -> None:
+        """Write the config file, with other *sections* than at first."""
+        server = {"workers": 1, **self._settings.get("server", {}), "port": self.port}
+        redis = self._settings.get("redis", {"url": f"unix://{self.folder}/no-redis"})
+        self._config.write_text(json.dumps({**self._settings, "server": server, "redis": redis, **sections}))
 
     def _settled(self) -> str:
-        assert self.process
         if "Connection in use" in self.process.text():
             self.process.kill()
             return "port taken"
@@ -67,11 +74,17 @@ class Gateway:
         return "answers"
 
     def close(self) -> None:
-        if self.process:
-            self.process.kill()
+        if self._process:
+            self._process.kill()
         if self._relay_lock is not None:
             os.close(self._relay_lock)
             self._relay_lock = None
+
+    @property
+    def process(self) -> Process:
+        """The gunicorn master."""
+        assert self._process, "it was started"
+        return self._process
 
     @property
     def url(self) -> str:
@@ -80,13 +93,16 @@ class Gateway:
     @property
     def output(self) -> str:
         """All that its processes have printed."""
-        assert self.process
         return self.process.text()
 
     def workers(self) -> list[psutil.Process]:
-        assert self.process
         found: list[psutil.Process] = psutil.Process(self.process.pid).children()
         return found
+
+    def connections(self) -> int:
+        """Count the callers' connections that its processes hold."""
+        found = [c for worker in self.workers() for c in worker.net_connections("tcp")]
+        return len([c for c in found if c.raddr and c.laddr.port == self.port])
 
     # -- the journal --
 
@@ -98,6 +114,14 @@ class Gateway:
         """Wait for the record of a call; there must be one only."""
         found = wait_until(
             lambda: [r for r in self.records() if r.request_id == request_id], timeout=8, what=f"{request_id}'s record"
+        )
+        assert len(found) == 1
+        return found[0]
+
+    def record_of(self, end_user: str) -> UsageRecord:
+        """Wait for the record of the call whose body had this `user`; there must be one only."""
+        found = wait_until(
+            lambda: [r for r in self.records() if r.end_user == end_user], timeout=8, what=f"{end_user}'s record"
         )
         assert len(found) == 1
         return found[0]

@@ -30,11 +30,15 @@ class Conversation:
         self._sock.close()
 
     def wait_closed(self, timeout: float = 20.0) -> bool:
-        """Wait until the gateway has closed the connection."""
+        """Wait until the gateway has closed the connection; tell whether it has, within *timeout* seconds."""
         self._sock.settimeout(timeout)
-        with suppress(OSError):
+        try:
             if self._sock.recv(1) != b"":
                 return False
+        except TimeoutError:
+            return False
+        except OSError:
+            pass  # a reset is a close too
         self.closed.set()
         return True
 
@@ -131,9 +135,16 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def stream(*events: bytes, end: bool = True) -> Script:
-    """Answer with a chunked stream."""
-    return lambda talk: talk.send(STREAM_HEAD + b"".join(map(chunk, events)) + (b"0\r\n\r\n" if end else b""))
+def stream(*events: bytes, end: bool = True, head: bytes = STREAM_HEAD) -> Script:
+    """Answer with a chunked stream, or go on with one."""
+    return lambda talk: talk.send(head + b"".join(map(chunk, events)) + (b"0\r\n\r\n" if end else b""))
+
+
+def waits_for_go(talk: Conversation) -> None:
+    """Begin a stream, and end it when the test says `go`."""
+    talk.send(STREAM_HEAD + chunk(delta("a")))
+    if talk.go.wait(20):
+        stream(delta("b"), FINISH, USAGE, DONE, head=b"")(talk)
 
 
 @contextmanager
