@@ -114,10 +114,6 @@ class Record:
         self, call: Call, caller: Caller, target: Target, permit: Permit, *, stream: bool, end_user: str | None
     ) -> Entry:
         """Write the OPEN of a call about to be sent upstream. Raises Overloaded if it cannot be kept and must."""
-        if self._refuse_when_full and self._journal.full:
-            raise Overloaded(
-                "Calls cannot be recorded just now, so none is taken. Try again.", code="journal_full", retry_after=5
-            )
         opened = Opened(
             request_id=call.id,
             at=self._clock(),
@@ -133,6 +129,10 @@ class Record:
             stream=stream,
         )
         self._journal.open(opened)
+        if self._refuse_when_full and self._journal.full:
+            raise Overloaded(
+                "Calls cannot be recorded just now, so none is taken. Try again.", code="journal_full", retry_after=5
+            )
         return Entry(self._journal, opened, call.started)
 
     def reject(self, call: Call, caller: Caller, error: GatewayError, *, model: str | None, stream: bool) -> None:

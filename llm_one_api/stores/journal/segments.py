@@ -120,10 +120,10 @@ def journal_id(folder: Path) -> str:
             return path.read_text().strip()
         except FileNotFoundError:
             draft = folder / f".{uuid.uuid4().hex}.id"
-            draft.write_text(uuid.uuid4().hex + "\n")
             try:
+                draft.write_text(uuid.uuid4().hex + "\n")
                 path.hardlink_to(draft)  # unlike a rename, it never replaces a name that another process gave
             except FileExistsError:
                 pass
             finally:
-                draft.unlink()
+                draft.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import os
 import time
 import uuid
 from _queue import SimpleQueue  # gevent replaces the one in `queue`; this one waits without the hub
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,12 @@ log = structlog.get_logger(__name__)
 
 FsyncPolicy = Literal["always", "interval", "never"]
 
-_MOST_WAITING = 1000
+_MOST_WAITING = 4000
+"""Records that wait in memory while the disk is full: twice as many as a process carries calls, by default."""
+_MOST_BEFORE_REFUSED = 1000
+"""While so many wait, those of refused calls are lost: a flood of them must not cost one that was sent."""
 _RETRY_SECONDS = 0.1
+_TELL_SECONDS = 10.0
 
 
 def call_here(blocking: Callable[[], None]) -> None:
@@ -61,7 +66,7 @@ class Journal:
         """A lock: holds one None while nobody writes. Nothing that may switch greenlets (a log line) is done inside."""
         self._turn.put(None)
         self._open: dict[str, bytes] = {}
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         """CLOSEs that the disk refused; refused OPENs stand in `_open`, which every new segment begins with."""
         self._name: Name | None = None
         self._fd = -1
@@ -72,8 +77,9 @@ class Journal:
         self._sealed: list[int] = []
         self._trouble: str | None = None
         self._told: tuple[str | None, int] = (None, 0)
+        self._tell_at = 0.0
         self.full = False
-        """The last entry could not be written: it waits in memory, if there was room."""
+        """An entry could not be written yet: it waits in memory, if there was room."""
         self.lost = 0
         """Records that a full disk has cost, because too many were waiting already."""
 
@@ -92,7 +98,7 @@ class Journal:
         """Keep how a call ended; it need not have been opened."""
         entry = framed(Closed(record=record))
         self._open.pop(record.request_id, None)
-        self._append(entry, entry)
+        self._append(entry, entry, _MOST_BEFORE_REFUSED if record.outcome == "rejected" else _MOST_WAITING)
 
     def sync(self) -> None:
         """Bring to the disk what is not there yet, by policy; try again what was refused; let an idle segment go."""
@@ -100,7 +106,8 @@ class Journal:
         try:
             has_news = self._fd >= 0 and self._size > self._size_at_start
             if self.full or self._waiting or (has_news and self._is_due()):
-                self.full = not self._renew(b"") and (self.full or bool(self._waiting))
+                renewed = self._renew(b"")
+                self.full = bool(self._waiting) or (self.full and not renewed)
             unsynced = self._take_unsynced() if self._policy == "interval" else None
         finally:
             self._turn.put(None)
@@ -122,8 +129,11 @@ class Journal:
         finally:
             self._turn.put(None)
 
-    def _append(self, entry: bytes, unless_open: bytes) -> None:
-        """Write *entry*, to a new segment where the present one is used up; *unless_open* is it, if it is a CLOSE."""
+    def _append(self, entry: bytes, unless_open: bytes, most_waiting: int = 0) -> None:
+        """Write *entry*, to a new segment where the present one is used up; *unless_open* is it, if it is a CLOSE.
+
+        One that cannot be written waits in memory, unless *most_waiting* wait already.
+        """
         self._turn.get()
         try:
             kept = (
@@ -132,11 +142,11 @@ class Journal:
                 or self._put(entry)  # no new segment can be made, but the present one may still serve
             )
             if not kept and unless_open:
-                if len(self._waiting) < _MOST_WAITING:
+                if len(self._waiting) < most_waiting:
                     self._waiting.append(unless_open)
                 else:
                     self.lost += 1
-            self.full = not kept
+            self.full = not kept or bool(self._waiting)
             unsynced = self._take_unsynced() if kept and self._policy == "always" else None
         finally:
             self._turn.put(None)
@@ -166,13 +176,24 @@ class Journal:
         return False
 
     def _renew(self, close: bytes) -> bool:
-        """Begin a new segment with the calls still open, the records that wait and *close*, then let the old one go."""
-        now = self._clock()
-        if now < self._retry_at:
+        """Begin a new segment, with *close* in it; then write those that wait, as far as there is room."""
+        if self._clock() < self._retry_at or not self._begin(close):
             return False
+        while self._waiting:
+            if self._is_due() and not self._begin(b""):
+                break
+            if not self._put(self._waiting[0]):
+                self._retry_at = self._clock() + _RETRY_SECONDS
+                break
+            self._waiting.popleft()
+        return True
+
+    def _begin(self, close: bytes) -> bool:
+        """Begin a new segment with the calls still open and *close*, and let the old one go."""
+        now = self._clock()
         name = self._name.next if self._name else Name(uuid.uuid4().hex, 0)
         carried = b"".join([*self._open.values(), framed(Carried(calls=len(self._open)))])
-        content = b"".join([carried, *self._waiting, close])
+        content = carried + close
         try:
             prepare(self._folder)
             fd = create(self._folder, name, content, self._write)
@@ -190,7 +211,6 @@ class Journal:
         self._renew_at, self._retry_at = now + self._segment_seconds, 0.0
         self._dirty = self._folder_dirty = True
         self._broken, self._trouble = False, None
-        self._waiting.clear()
         return True
 
     def _take_unsynced(self) -> Callable[[], None] | None:
@@ -217,11 +237,12 @@ class Journal:
                 os.close(fd)
 
     def _tell(self) -> None:
-        """Log what has changed since it was last told."""
+        """Log what has changed since it was last told; mere numbers now and then: the log's disk may be full too."""
         trouble, lost = self._trouble, self.lost
-        if (trouble, lost) == self._told:
+        now = self._clock()
+        if (trouble, lost) == self._told or (trouble == self._told[0] and now < self._tell_at):
             return
-        self._told = (trouble, lost)
+        self._told, self._tell_at = (trouble, lost), now + _TELL_SECONDS
         if trouble:
             log.error("journal.trouble", error=trouble, full=self.full, waiting=len(self._waiting), lost=lost)
         else:

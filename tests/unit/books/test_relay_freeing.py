@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from llm_one_api.books.relay.freeing import Freeing
 from llm_one_api.stores.journal.segments import Name
 from tests.harness.calls import Clock
@@ -31,6 +33,18 @@ def test_of_too_many_acked_segments_the_newest_are_kept(tmp_path: Path) -> None:
     Freeing(tmp_path, keep_bytes=250).prune()
 
     assert [path.exists() for path in paths] == [False, False, False, True, True]
+
+
+def test_on_a_disk_that_is_nearly_full_none_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = acked(tmp_path, 0)
+    usual = os.statvfs(tmp_path)
+    blocks = (50 << 20) // usual.f_frsize
+    nearly_full = os.statvfs_result([*usual[:3], blocks, blocks, *usual[5:]])
+    monkeypatch.setattr(os, "statvfs", lambda _: nearly_full)
+
+    Freeing(tmp_path).prune()
+
+    assert not path.exists()
 
 
 def test_it_looks_every_few_seconds(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from llm_one_api.stores.journal.entries import Carried, Closed, Opened
 from llm_one_api.stores.journal.segments import create, is_released, list_segments
-from llm_one_api.stores.journal.writer import Journal
+from llm_one_api.stores.journal.writer import _MOST_WAITING, Journal
 from llm_one_api.values import Usage
 from tests.harness.calls import Clock, entries, kill, opened, record
 
@@ -185,7 +185,7 @@ def test_records_wait_in_memory_while_the_disk_is_full_and_what_is_beyond_is_cou
     journal.open(opened("first"))
     disk.room = 0
 
-    for number in range(1003):
+    for number in range(_MOST_WAITING + 3):
         journal.open(opened(str(number)))
         journal.close(record(str(number)))
         clock.now += 0.01
@@ -195,9 +195,51 @@ def test_records_wait_in_memory_while_the_disk_is_full_and_what_is_beyond_is_cou
     disk.room = None
     clock.now += 1
     journal.close(record("first"))
-    assert closed_ids(tmp_path) == [*map(str, range(1000)), "first"]
+    assert closed_ids(tmp_path) == ["first", *map(str, range(_MOST_WAITING))]
     assert opened("last") in entries(tmp_path)
     assert not journal.full
+
+
+def test_where_there_is_room_for_some_of_those_that_wait_they_are_written_and_the_others_wait_on(
+    make: Callable[..., Journal], tmp_path: Path, disk: Disk, clock: Clock
+) -> None:
+    journal = make()
+    journal.open(opened("a"))
+    disk.room = 0
+    for number in range(20):
+        journal.close(record(str(number)))
+    disk.room = 3000
+
+    clock.now += 1
+    journal.sync()
+    some = closed_ids(tmp_path)
+    still_full = journal.full
+    disk.room = None
+    clock.now += 1
+    journal.sync()
+
+    assert 2 < len(some) < 18
+    assert still_full
+    assert sorted(closed_ids(tmp_path)) == sorted(map(str, range(20)))
+    assert not journal.full
+
+
+def test_a_flood_of_refused_calls_costs_none_that_was_sent(
+    make: Callable[..., Journal], tmp_path: Path, disk: Disk, clock: Clock
+) -> None:
+    journal = make()
+    journal.open(opened("sent"))
+    disk.room = 0
+
+    for number in range(_MOST_WAITING + 3):
+        journal.close(msgspec.structs.replace(record(f"refused-{number}"), outcome="rejected"))
+    journal.close(record("sent"))
+    disk.room = None
+    clock.now += 1
+    journal.sync()
+
+    assert closed_ids(tmp_path)[-1] == "sent"
+    assert len(closed_ids(tmp_path)) + journal.lost == _MOST_WAITING + 4
 
 
 def test_a_full_disk_is_not_asked_again_for_every_entry(
