@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -134,7 +135,7 @@ def test_all_parts_come_up_are_found_healthy_and_count_a_call(parts: Parts) -> N
     assert parts.start("upgrade").popen.wait(60) == 0
     for name in ("worker-ingest", "worker-deliver", "beat"):
         parts.start(name)
-        wait_until(lambda name=name: parts.healthy(name), timeout=60, what=f"{name} is healthy")
+        wait_until(partial(parts.healthy, name), timeout=60, what=f"{name} is healthy")
 
     late = parts.call()
     wait_until(lambda: {early, late} <= set(parts.counted()), timeout=30, what="both calls are counted")
@@ -162,15 +163,19 @@ def test_workers_and_beat_show_that_they_work_only_while_they_have_a_broker(part
         ready.unlink(missing_ok=True)
     for ready, process in shown.items():
         # Three more tries take longer than what is between two signs of work.
-        wait_until(lambda r=ready, p=process: tries(p) >= before[r] + 3, timeout=60, what="it keeps trying")
+        wait_until(partial(has_tried, process, before[ready] + 3), timeout=60, what="it keeps trying")
 
     assert not parts.healthy("worker-ingest")
     assert not parts.healthy("beat")
 
     parts.start("redis")
     for name in ("worker-ingest", "beat"):
-        wait_until(lambda name=name: parts.healthy(name), timeout=40, what="it works again")
+        wait_until(partial(parts.healthy, name), timeout=40, what="it works again")
 
 
 def tries(process: Process) -> int:
     return process.text().count("Connection refused")
+
+
+def has_tried(process: Process, often: int) -> bool:
+    return tries(process) >= often
