@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,8 @@ KEY, UPSTREAM_KEY = "sk-bench-0123456789abcdef", "sk-upstream"
 GATEWAY_CORE, LOAD_CORE = "0", "1"
 TICKS = os.sysconf("SC_CLK_TCK")
 DELTAS = 100
+PACED_STREAMS = 400
+BODIES = {"body_stream.json": "usage asked", "body_stream_plain.json": "usage not asked"}
 
 
 def pinned(core: str, *argv: str | Path) -> list[str | Path]:
@@ -155,52 +158,62 @@ class Bench:
         return result
 
     def streams(self, body: str, count: int, seconds: int, ramp_ms: int) -> dict[str, Any]:
+        """Run streams; the result has `peak_mb`, the most memory that the gateway's process had meanwhile."""
         argv = pinned(LOAD_CORE, self.folder / "streamload", "--port", str(self.port))
         argv += ["--path", "/v1/chat/completions", "--key", KEY, "--body", self.folder / body, "-c", str(count)]
         argv += ["-t", str(seconds), "--ramp-ms", str(ramp_ms), "--drain-s", "6"]
         argv += ["--expect-chars", str(DELTAS * 6), "--need-done", "1"]
-        result: dict[str, Any] = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
-        return result
+        peak = 0.0
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as load:
+            while load.poll() is None:
+                peak = max(peak, resident_mb(self.worker))
+                time.sleep(0.25)
+            assert load.stdout is not None
+            assert load.returncode == 0
+            return {**json.loads(load.stdout.read()), "peak_mb": peak}
 
     def round(self, seconds: int) -> dict[str, float]:
-        """Measure all phases once."""
+        """Measure all phases once; the paced streams come first, while the process is as small as it ever is."""
         self.pace(0)
         self.wrk(8, 2)
-        figures: dict[str, float] = {}
+        self.settle()
+        figures: dict[str, float] = {"errors": 0}
+        for body, name in BODIES.items():
+            before_mb = resident_mb(self.worker)
+            paced = self._stream_phase(figures, f"paced, {name}", body, seconds, interval_us=20000)
+            figures[f"TTFT p50, ms, {name}"] = paced["ttft_ms"]["p50"]
+            figures[f"gap p99, ms, {name}"] = paced["gap_ms"]["p99"]
+            figures.setdefault("KB an open stream", (paced["peak_mb"] - before_mb) * 1024 / PACED_STREAMS)
+        for body, name in BODIES.items():
+            self._stream_phase(figures, f"fast, {name}", body, seconds, interval_us=0)
         cpu, whole = self.gateway_cpu(), self.product_cpu()
+        self.pace(0)
         load = self.wrk(32, seconds)
         figures["CPU s per 1,000 requests"] = (self.gateway_cpu() - cpu) / load["requests"] * 1000
         self.settle()
         figures["whole product: CPU s per 1,000 requests"] = (self.product_cpu() - whole) / load["requests"] * 1000
         figures["requests/s, 32 connections"] = load["rps"]
-        figures["errors"] = load["err_status"]
+        figures["errors"] += load["err_status"]
         direct = self.wrk(1, 3, self.upstream_port, UPSTREAM_KEY)
         alone = self.wrk(1, max(4, seconds // 2))
         figures["added latency p50, ms"] = alone["p50_ms"] - direct["p50_ms"]
         figures["added latency p99, ms"] = alone["p99_ms"] - direct["p99_ms"]
-        for body, name in (("body_stream.json", "usage asked"), ("body_stream_plain.json", "usage not asked")):
-            self.pace(0)
-            events, cpu = self.events(), self.gateway_cpu()
-            fast = self.streams(body, 100, seconds, 0)
-            figures[f"CPU s per 100k events, fast, {name}"] = (
-                (self.gateway_cpu() - cpu) / (self.events() - events) * 1e5
-            )
-            figures["errors"] += fast["errors"]
-            self.settle()
-            self.pace(20000)
-            before_mb = resident_mb(self.worker)
-            events, cpu = self.events(), self.gateway_cpu()
-            paced = self.streams(body, 400, seconds, 2000)
-            figures[f"CPU s per 100k events, paced, {name}"] = (
-                (self.gateway_cpu() - cpu) / (self.events() - events) * 1e5
-            )
-            figures[f"TTFT p50, ms, {name}"] = paced["ttft_ms"]["p50"]
-            figures[f"gap p99, ms, {name}"] = paced["gap_ms"]["p99"]
-            figures["errors"] += paced["errors"]
-            figures["KB a stream"] = max(0.0, resident_mb(self.worker) - before_mb) * 1024 / 400
-            self.settle()
         figures["memory idle, MB a process"] = self.idle_mb
         return figures
+
+    def _stream_phase(
+        self, figures: dict[str, float], name: str, body: str, seconds: int, *, interval_us: int
+    ) -> dict[str, Any]:
+        self.pace(interval_us)
+        events, cpu = self.events(), self.gateway_cpu()
+        result = (
+            self.streams(body, PACED_STREAMS, seconds, 2000) if interval_us else self.streams(body, 100, seconds, 0)
+        )
+        per_event = (self.gateway_cpu() - cpu) / (self.events() - events)
+        figures[f"CPU s per 100k events, {name}"] = per_event * 1e5
+        figures["errors"] += result["errors"]
+        self.settle()
+        return result
 
     def settle(self) -> None:
         """Wait until the records are in the ledger and delivered, so that phases do not overlap."""
