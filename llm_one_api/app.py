@@ -48,6 +48,8 @@ class Gateway(Flask):
 
     def wsgi_app(self, environ: Any, start_response: Any) -> Any:
         """Hand calls of the proxied endpoints to the proxy, and all else to Flask."""
+        if environ["PATH_INFO"].startswith("//"):  # Flask takes several slashes in front for one
+            environ["PATH_INFO"] = "/" + environ["PATH_INFO"].lstrip("/")
         endpoint = self.proxy.takes(environ)
         if endpoint is not None:
             return self.proxy(endpoint, environ, start_response)
@@ -94,6 +96,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
     condition = health.Condition()
 
     app = Gateway("llm_one_api", static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # no method answers without a key
     app.house = House(
         watch=watch,
         journal=journal,

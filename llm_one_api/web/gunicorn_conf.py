@@ -26,7 +26,9 @@ keepalive = 75
 backlog = 2048
 http_parser = "python"
 control_socket_disable = True
-forwarded_allow_ips = ",".join(map(str, _server.trusted_proxies)) or "127.0.0.1,::1"
+forwarded_allow_ips = ",".join(map(str, _server.trusted_proxies))
+forwarder_headers = ""
+"""Nobody, not even a trusted proxy, may say with a header called `PATH_INFO` or `SCRIPT_NAME` which path is meant."""
 max_requests = 0
 preload_app = False
 accesslog = None
