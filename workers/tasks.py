@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import redis
 import structlog
+from celery import Task
 
 from llm_one_api.books import deliver as delivery
 from llm_one_api.books import ingest as ingestion
-from llm_one_api.broker import DELIVER
+from llm_one_api.broker import DELIVER, waiting
 from workers.celery_app import app, settings
 from workers.parts import parts
 
@@ -15,6 +18,16 @@ log = structlog.get_logger()
 
 HINT_EXPIRES = 10.0
 """Seconds. A hint that waited longer says nothing that beat's next one does not."""
+ENOUGH_HINTS = 4 * len(settings.plugins.stats)
+"""Where so many wait, one more says nothing. Stale ones stay in the queue too until a worker throws them away."""
+
+
+class Hint(Task):  # type: ignore[misc]  # Celery has no types
+    """A task that may be left out: nobody sends one, beat neither, while enough of them wait."""
+
+    def apply_async(self, *arguments: Any, **named: Any) -> Any:
+        """Send it, unless enough of them wait."""
+        return super().apply_async(*arguments, **named) if waiting(self.app, DELIVER) < ENOUGH_HINTS else None
 
 
 @app.task(name="stats.ingest")  # type: ignore[untyped-decorator]  # Celery has no types
@@ -30,7 +43,7 @@ def ingest(journal_id: str, batch_id: str, lines: list[str]) -> None:
             _hint(name)
 
 
-@app.task(name="stats.deliver")  # type: ignore[untyped-decorator]
+@app.task(name="stats.deliver", base=Hint)  # type: ignore[untyped-decorator]
 def deliver(plugin: str) -> None:
     """Bring one stats plugin up to date."""
     mine = parts(settings)
@@ -54,6 +67,6 @@ def _ack(journal_id: str, batch_id: str) -> None:
 
 def _hint(plugin: str) -> None:
     try:
-        app.send_task("stats.deliver", [plugin], queue=DELIVER, expires=HINT_EXPIRES)
+        deliver.apply_async([plugin], queue=DELIVER, expires=HINT_EXPIRES)
     except Exception as error:  # whatever the broker's client raises; beat hints again
         log.warning("deliver.hint_failed", plugin=plugin, kind=type(error).__name__)
