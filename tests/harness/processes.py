@@ -29,7 +29,13 @@ class Process:
     """A child in a process group of its own, its output in a file; killed with the test run, whatever happens."""
 
     def __init__(
-        self, name: str, argv: Sequence[str | Path], *, folder: Path, env: Mapping[str, str] | None = None
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        *,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
         """Start *argv* in *folder*; stdout and stderr go to `<folder>/<name>.out`."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -44,6 +50,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                pass_fds=pass_fds,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )

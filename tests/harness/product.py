@@ -35,6 +35,11 @@ class Product:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def ledger_url(self) -> str:
+        """Where its ledger is, if it is an SQLite file."""
+        return f"sqlite:///{self.folder}/data/ledger.db"
+
     def start(self) -> None:
         argv: list[str | Path] = [
             self.python,
