@@ -25,7 +25,7 @@ from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.web import door, errors, health, models, stats
 from llm_one_api.web.house import LIFELINE, House
-from llm_one_api.web.off_hub import off_hub
+from llm_one_api.web.off_hub import on_disk
 from llm_one_api.web.proxy import Proxy
 
 
@@ -80,15 +80,16 @@ def create_app(settings: Settings | None = None) -> Gateway:
         segment_bytes=settings.journal.segment_bytes,
         segment_seconds=settings.journal.segment_seconds,
         fsync=settings.journal.fsync,
-        offload=off_hub,
+        offload=on_disk,
     )
     authenticate = Authenticate(manager.auth_plugins(settings.plugins.auth, settings.auth, context))
+    forward = Forward()
     line = Line(
         authenticate=authenticate,
         route=Route(manager.model_routes(settings.plugins.model_route, settings.model_route, context)),
         admit=Admit(Unlimited()),
         record=Record(journal, refuse_when_full=refuse_when_full),
-        forward=Forward(),
+        forward=forward,
         watch=watch,
     )
     ledger = Ledger(settings.ledger.url, keep_connections=False)
@@ -96,6 +97,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
     condition = health.Condition()
 
     app = Gateway("llm_one_api", static_folder=None)
+    app.url_map.merge_slashes = False  # else `//v1/models` is sent elsewhere, in HTML
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # no method answers without a key
     app.house = House(
         watch=watch,
@@ -105,6 +107,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
         condition=condition,
         refuse_when_full=refuse_when_full,
         probes={"ledger": lambda: _discard(ledger.last_seq()), "redis": partial(_ping, settings.redis_url)},
+        chores=[forward.close_idle],
         draining_marker=settings.data_dir / "run" / "draining",
         lifeline=int(os.environ[LIFELINE]) if LIFELINE in os.environ else None,
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import ssl
 import time
+from contextlib import suppress
 
 from llm_one_api.dialects import openai
 from llm_one_api.errors import GatewayError, Overloaded, UpstreamFailed, UpstreamTimeout
 from llm_one_api.gateway.endpoints import Endpoint
-from llm_one_api.gateway.http import BadAnswer, Connection, ConnectionEnded, Origin, Pool
+from llm_one_api.gateway.http import BadAnswer, Connection, ConnectionEnded
+from llm_one_api.gateway.pool import Origin, Pool
 from llm_one_api.gateway.read import Request
 from llm_one_api.gateway.record import Entry
 from llm_one_api.gateway.watch import Cut, Visit, Why
@@ -142,7 +144,8 @@ class Forward:
         started = time.monotonic()
         visit.wait("first_byte", upstream.first_byte_timeout)
         try:
-            connection.send(head, body)
+            with suppress(OSError):  # an upstream that refuses a large body may answer and hang up while we send it
+                connection.send(head, body)
             connection.read_head()
         except Cut as cut:
             connection.close()
@@ -167,6 +170,11 @@ class Forward:
             visit.go_on()
         self._note(entry, upstream, started, status=connection.status)
         return Answer(connection, pool, upstream, hides_usage=hides_usage)
+
+    def close_idle(self) -> None:
+        """Close the connections that were not used for long. To be called every few seconds."""
+        for pool in self._pools.values():
+            pool.close_idle()
 
     def _failed(self, entry: Entry, upstream: Upstream, started: float, error: GatewayError) -> GatewayError:
         self._note(entry, upstream, started, error=error.code)
@@ -194,6 +202,7 @@ class Forward:
                 f"POST {origin.path}{endpoint.upstream_path} HTTP/1.1",
                 f"Host: {origin.host_header}",
                 "Accept-Encoding: identity",
+                "Content-Type: application/json",  # it was read as that, whatever the caller calls it
             ]
             if upstream.authorization:
                 lines.append(f"Authorization: {upstream.authorization}")

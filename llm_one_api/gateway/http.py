@@ -10,23 +10,17 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
-from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache, partial
-from urllib.parse import urlsplit
+from functools import partial
 
-import certifi
+import gevent
 import httptools
 
 READ_SIZE = 65536
 MAX_HEAD = 64 * 1024
-"""Bytes of an answer's status line and headers at most."""
-IDLE_SECONDS = 30.0
-"""How long an unused connection is kept: under the idle limits that servers and load balancers have."""
-ADDRESS_SECONDS = 30.0
-"""How long a name's addresses are used before they are looked up again."""
+"""Bytes that may be read without a head being complete, or after it without any of the body among them."""
+LONGEST_TURN = 16
+"""Reads that fill the buffer, one after the other, after which others get a turn."""
 
 _buffer = bytearray(READ_SIZE)
 _view = memoryview(_buffer)
@@ -39,41 +33,6 @@ class BadAnswer(Exception):
 
 class ConnectionEnded(Exception):
     """The upstream closed or reset the connection before the answer was complete."""
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an upstream listens."""
-
-    host: str
-    port: int
-    tls: bool
-    path: str
-    """What stands before an endpoint's path, without a slash at its end."""
-
-    @classmethod
-    def of(cls, url: str) -> Origin:
-        """Read it from a base URL."""
-        parts = urlsplit(url)
-        tls = parts.scheme == "https"
-        return cls(
-            host=parts.hostname or "", port=parts.port or (443 if tls else 80), tls=tls, path=parts.path.rstrip("/")
-        )
-
-    @property
-    def host_header(self) -> str:
-        """The `Host` header's value."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    """Trust the system's certificate authorities and Mozilla's; made once a process, it takes 20 ms."""
-    context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def send_all(sock: socket.socket, data: bytes) -> None:
@@ -101,9 +60,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_body", "_close_delimited", "_emptied", "_feed", "_framed", "_head_bytes", "_head_done", "_keep_alive",
-        "_no_body", "_parser", "_plain", "_wait", "complete", "headers", "idle_since", "received", "reused", "sock",
-        "status",
+        "_body", "_close_delimited", "_emptied", "_feed", "_framed", "_full_reads", "_head_done", "_keep_alive",
+        "_no_body", "_parser", "_plain", "_sent", "_unfruitful", "_wait", "complete", "headers", "idle_since",
+        "received", "reused", "sock", "status",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
@@ -124,7 +83,9 @@ class Connection:
         self.received = False
         self._body: list[bytes] = []
         self._head_done = False
-        self._head_bytes = 0
+        self._unfruitful = 0
+        self._full_reads = 0
+        self._sent = False
         self._framed = False
         self._no_body = False
         self._close_delimited = False
@@ -136,9 +97,6 @@ class Connection:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header of the answer (trailers are dropped)."""
         if not self._head_done:
-            self._head_bytes += len(name) + len(value)
-            if self._head_bytes > MAX_HEAD:
-                raise BadAnswer("head too large")
             name = name.lower()
             if name in {b"content-length", b"transfer-encoding"}:
                 self._framed = True
@@ -173,12 +131,13 @@ class Connection:
     # -- what forward calls --
 
     def send(self, head: bytes, body: bytes) -> None:
-        """Send a request."""
+        """Send a request. If that fails there may be an answer all the same, which is worth a `read_head`."""
         if len(body) <= READ_SIZE:
             send_all(self.sock, head + body)
         else:
             self.sock.sendall(head)
             self.sock.sendall(body)
+        self._sent = True
 
     def read_head(self) -> None:
         """Wait for the answer's status and headers."""
@@ -205,12 +164,8 @@ class Connection:
                 return
             raise ConnectionEnded
         self.received = True
-        if self.complete:
-            raise BadAnswer("bytes after the answer")
-        if not self._head_done:
-            self._head_bytes += 1
-            if self._head_bytes > MAX_HEAD:
-                raise BadAnswer("head too large")
+        if self._unfruitful > MAX_HEAD:  # an endless header or trailer, which the parser would go on collecting
+            raise BadAnswer("head too large")
         try:
             self._feed(_view[:count])
         except httptools.HttpParserError as error:
@@ -220,6 +175,7 @@ class Connection:
             if isinstance(error.__context__, BadAnswer):
                 raise error.__context__ from None
             raise BadAnswer(type(error).__name__) from None
+        self._unfruitful = 0 if self._body else self._unfruitful + count
 
     def _recv(self) -> int:
         """Wait for bytes and read them into the buffer; tell how many.
@@ -233,12 +189,17 @@ class Connection:
         while True:
             if self._emptied:
                 wait()
+            elif self._full_reads >= LONGEST_TURN:
+                # Who sends faster than we pass it on would never let us wait, and so nobody else run.
+                self._full_reads = 0
+                gevent.sleep(0)
             try:
                 count: int = plain.recv_into(_buffer, READ_SIZE)
             except BlockingIOError:
                 self._emptied = True
                 continue
             self._emptied = count < READ_SIZE
+            self._full_reads = 0 if self._emptied else self._full_reads + 1
             return count
 
     @property
@@ -250,7 +211,7 @@ class Connection:
 
     def reusable(self) -> bool:
         """Tell whether another request can follow on this connection."""
-        return self.complete and self._keep_alive and not self._close_delimited and not self._body
+        return self.complete and self._sent and self._keep_alive and not self._close_delimited and not self._body
 
     def still_good(self) -> bool:
         """Tell whether the unused connection is open and silent: data or an end waiting there means no."""
@@ -271,66 +232,3 @@ class Connection:
         """Close it at once."""
         with suppress(OSError):
             self.sock.close()
-
-
-class Pool:
-    """The connections to one origin. Not bounded: `server.max_streams` bounds the calls."""
-
-    def __init__(self, origin: Origin) -> None:
-        """Open nothing yet."""
-        self.origin = origin
-        self._idle: deque[Connection] = deque()
-        self._addresses: list[tuple[int, tuple[str, int]]] = []
-        self._looked_up = 0.0
-
-    def take_idle(self) -> Connection | None:
-        """Give the connection that was used last and is still good, if there is one."""
-        now = time.monotonic()
-        while self._idle:
-            connection = self._idle.pop()
-            if now - connection.idle_since < IDLE_SECONDS and connection.still_good():
-                connection.renew()
-                return connection
-            connection.close()
-        return None
-
-    def connect(self, timeout: float) -> Connection:
-        """Open a new connection. Raises OSError (ssl.SSLError, TimeoutError), within *timeout* seconds an address."""
-        error: OSError | None = None
-        for family, address in self._resolve():
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            try:
-                sock.settimeout(timeout)
-                sock.connect(address)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self.origin.tls:
-                    sock = _tls_context().wrap_socket(sock, server_hostname=self.origin.host)
-                sock.settimeout(None)
-            except OSError as failed:
-                sock.close()
-                error = failed
-                self._looked_up = 0.0
-                continue
-            except BaseException:
-                sock.close()
-                raise
-            return Connection(sock)
-        raise error or OSError("no address")
-
-    def _resolve(self) -> list[tuple[int, tuple[str, int]]]:
-        now = time.monotonic()
-        if not self._addresses or now - self._looked_up > ADDRESS_SECONDS:
-            found = socket.getaddrinfo(self.origin.host, self.origin.port, type=socket.SOCK_STREAM)
-            self._addresses = [(int(family), (str(a[0]), int(a[1]))) for family, _, _, _, a in found]
-            self._looked_up = now
-        return self._addresses
-
-    def give_back(self, connection: Connection) -> None:
-        """Keep *connection* for the next call if it can carry one, else close it."""
-        if not connection.reusable():
-            connection.close()
-            return
-        now = connection.idle_since = time.monotonic()
-        self._idle.append(connection)
-        while self._idle and now - self._idle[0].idle_since > IDLE_SECONDS:
-            self._idle.popleft().close()

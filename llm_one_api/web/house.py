@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ from llm_one_api.gateway.watch import Watch
 from llm_one_api.stores.journal.lock import relay_is_running
 from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.web.health import Condition
-from llm_one_api.web.off_hub import off_hub
+from llm_one_api.web.off_hub import Threads, on_disk
 
 log = structlog.get_logger()
 
 LOOK_EVERY = 5.0
+PROBE_SECONDS = 3.0
 RELAY = (sys.executable, "-m", "llm_one_api.cli", "relay")
 LIFELINE = "LLM_ONE_API_LIFELINE"
 
@@ -41,9 +44,14 @@ class House:
         refuse_when_full: bool,
         probes: Mapping[str, Callable[[], None]],
         draining_marker: Path,
+        chores: Sequence[Callable[[], None]],
         lifeline: int | None,
     ) -> None:
-        """Start nothing yet. Each of *probes* raises if its part is away; each runs in a thread of its own."""
+        """Start nothing yet.
+
+        Each of *probes* raises if its part is away; each runs in a thread of its own. The *chores*, which must not
+        block, are done every few seconds.
+        """
         self.watch = watch
         self.journal = journal
         self._journal_folder = journal_folder
@@ -51,6 +59,9 @@ class House:
         self._condition = condition
         self._refuse_when_full = refuse_when_full
         self._probes = probes
+        self._threads = Threads(len(probes))
+        self._asked: dict[str, Any] = {}
+        self._chores = tuple(chores)
         self._marker = draining_marker
         self._lifeline = lifeline
         self._began = time.time()
@@ -68,7 +79,7 @@ class House:
         """End it; what the journal holds is on disk then."""
         gevent.killall(self._greenlets)
         self.watch.stop()
-        off_hub(self.journal.shut)
+        on_disk(self.journal.shut)
 
     @property
     def draining(self) -> bool:
@@ -83,23 +94,32 @@ class House:
     def _sync(self) -> None:
         while True:
             gevent.sleep(self._sync_every)
-            try:
-                off_hub(self.journal.sync)
-            except OSError as error:
-                log.error("journal.sync_failed", error=repr(error))
+            with _going_on("sync"):
+                on_disk(self.journal.sync)
 
     def _look(self) -> None:
         while True:
-            self._keep_relay()
-            jobs = {name: gevent.get_hub().threadpool.spawn(_raises, probe) for name, probe in self._probes.items()}
-            missing = sorted(name for name, job in jobs.items() if job.get())
-            if not relay_is_running(self._journal_folder) and self._relay is None:
-                missing.append("relay")
-            if missing != self._condition.missing:
-                log.warning("health.missing", missing=missing)
-            self._condition.missing = missing
-            self._condition.not_ready = "journal_full" if self._refuse_when_full and self.journal.full else None
+            with _going_on("look"):
+                self._keep_relay()
+                for chore in self._chores:
+                    chore()
+                self._condition.not_ready = "journal_full" if self._refuse_when_full and self.journal.full else None
+                missing = self._missing()
+                if missing != self._condition.missing:
+                    log.warning("health.missing", missing=missing)
+                self._condition.missing = missing
             gevent.sleep(LOOK_EVERY)
+
+    def _missing(self) -> list[str]:
+        """Ask all probes at once; one that has not answered in time is not asked again before it has."""
+        for name, probe in self._probes.items():
+            if name not in self._asked or self._asked[name].ready():
+                self._asked[name] = gevent.spawn(self._threads, partial(_raises, probe))
+        gevent.joinall(list(self._asked.values()), timeout=PROBE_SECONDS)
+        missing = [name for name, asked in self._asked.items() if not asked.ready() or asked.value is not False]
+        if not relay_is_running(self._journal_folder) and self._relay is None:
+            missing.append("relay")
+        return sorted(missing)
 
     def _keep_relay(self) -> None:
         """Spawn a relay if there is none. Another process may do the same: the second relay exits by itself."""
@@ -116,6 +136,15 @@ class House:
         """End at once when the process that runs us all is gone, however it went."""
         gevent.socket.wait_read(fd)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@contextmanager
+def _going_on(doing: str) -> Iterator[None]:
+    """Log what goes wrong (no descriptor left, say) and go on: without these rounds nobody would bring a relay."""
+    try:
+        yield
+    except Exception as error:
+        log.error("house.failed", doing=doing, kind=type(error).__name__, errno=getattr(error, "errno", None))
 
 
 def _raises(probe: Callable[[], None]) -> bool:

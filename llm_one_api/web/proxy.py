@@ -14,6 +14,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import gevent
 from gunicorn.http.errors import ParseException
 from werkzeug.routing import Map, Rule
 
@@ -28,13 +29,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 _PASSING = (
-    ("CONTENT_TYPE", "Content-Type"),
     ("HTTP_ACCEPT", "Accept"),
     ("HTTP_USER_AGENT", "User-Agent"),
     ("HTTP_OPENAI_BETA", "OpenAI-Beta"),
     ("HTTP_IDEMPOTENCY_KEY", "Idempotency-Key"),
 )
 """The caller's headers that go upstream. A list of what may, not of what may not: a key must never slip through."""
+
+_STEP, _CHUNKED_STEP = 128 * 1024, 2048
+"""Bytes of a body that are read in one go."""
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -109,9 +112,8 @@ def read_body(environ: dict[str, Any], most: int) -> bytes:
     length = int(told) if told else None
     if length is not None and length > most:
         raise _too_large(most)
-    read: Callable[[int], bytes] = environ["wsgi.input"].read
     try:
-        body = read(most + 1 if length is None else length)
+        body = _read(environ["wsgi.input"].read, most + 1 if length is None else length, chunked=length is None)
     except (OSError, EOFError, ValueError, StopIteration, ParseException):
         raise _truncated() from None
     if length is None:
@@ -122,6 +124,22 @@ def read_body(environ: dict[str, Any], most: int) -> bytes:
     elif len(body) < length:
         raise _truncated()
     return body
+
+
+def _read(read: Callable[[int], bytes], size: int, *, chunked: bool) -> bytes:
+    """Read *size* bytes, or all that there are, letting others run in between.
+
+    A chunk may be one byte long, and a socket that always has something to read never waits.
+    """
+    step = _CHUNKED_STEP if chunked else _STEP
+    piece = read(min(step, size))
+    pieces, left = [piece], size - len(piece)
+    while piece and left > 0:
+        gevent.sleep(0)
+        piece = read(min(step, left))
+        pieces.append(piece)
+        left -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _truncated() -> BadRequest:

@@ -16,12 +16,14 @@ from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.plugins.interfaces import local_iso
 from llm_one_api.values import UsageRecord
 from llm_one_api.web.door import api_key
-from llm_one_api.web.off_hub import off_hub
+from llm_one_api.web.off_hub import in_sql
 
 log = structlog.get_logger()
 
 NEWEST, MOST_NEWEST = 20, 500
 WINDOW = timedelta(hours=24)
+PATIENCE = 15.0
+"""Seconds that the ledger has to answer."""
 
 
 class Ledger(Protocol):
@@ -56,7 +58,9 @@ def register(
         since = _time("since", zone) or until - WINDOW
         limit = _count("limit", NEWEST, MOST_NEWEST)
         try:
-            models, newest = off_hub(lambda: (ledger.summary(since, until, key), ledger.newest(limit, key)))
+            models, newest = in_sql(
+                lambda: (ledger.summary(since, until, key), ledger.newest(limit, key)), within=PATIENCE
+            )
         except Exception as error:  # whatever the database's driver raises
             log.warning("stats.ledger_unavailable", kind=type(error).__name__)
             raise Overloaded("The ledger does not answer just now.", code="ledger_unavailable", retry_after=5) from None
@@ -96,7 +100,9 @@ def _time(name: str, zone: ZoneInfo) -> datetime | None:
     try:
         at = datetime.fromisoformat(text.replace(" ", "+"))
     except ValueError:
-        raise BadRequest(f"`{name}` must be a time such as 2026-11-24T00:00:00+08:00.", param=name) from None
+        at = None
+    if at is None or not 1970 <= at.year < 9999:  # noqa: PLR2004 (so that no zone takes it out of what a datetime holds)
+        raise BadRequest(f"`{name}` must be a time such as 2026-11-24T00:00:00+08:00.", param=name)
     return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
 
 

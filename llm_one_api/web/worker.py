@@ -3,7 +3,9 @@
 * A reply that broke is aborted quietly: without the chunk that would make it look whole, without a traceback.
 * SIGTERM begins the drain: streams get `server.drain_timeout`, idle connections are let go, and we end as soon as
   nobody is left (gunicorn's own loop waits for idle keep-alive connections until the graceful timeout).
-* Head and body of a small answer go out in one `send`.
+* Head and body of a small answer go out in one `send` (`sending.py`).
+* What is no HTTP is answered as everything else is (`unparsed.py`); what is left of a body that nobody read is read
+  away for a bounded time, so that its sender sees the answer.
 * HTTP/2 is never spoken, so that header policy and framing have one implementation.
 """
 
@@ -15,7 +17,7 @@ import resource
 import socket
 import sys
 import time
-from functools import cache
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -25,9 +27,10 @@ from gunicorn import http, util
 from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
-from llm_one_api.gateway.http import send_all
 from llm_one_api.gateway.reply import StreamBroken
 from llm_one_api.gateway.watch import Cut
+from llm_one_api.web import unparsed
+from llm_one_api.web.sending import OneSend
 
 HEAD_SECONDS = 10.0
 """In which the head of a connection's first request must be there (later ones have `keepalive` seconds)."""
@@ -35,68 +38,10 @@ LATE_REQUEST_SECONDS = 0.5
 """While stopping, how long an idle connection may still bring a request; it is answered, and then closed."""
 FILES_BESIDE_CALLS = 256
 """File descriptors for everything but calls; a call needs two."""
+REST_SECONDS = 5.0
+"""For how long the rest of a request's body is read away after the answer, before the connection is closed."""
+_REST_STEP = 4096
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF}
-
-
-# One for all requests: gunicorn makes it anew for each, 4 % of a call's CPU time.
-wsgi.WSGIErrorsWrapper = cache(wsgi.WSGIErrorsWrapper)
-
-
-class Date:
-    """The `Date` header's value, written once a second."""
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._text = ""
-
-    def now(self) -> str:
-        """Give it."""
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._text = second, util.http_date(second)
-        return self._text
-
-
-_date = Date()
-
-
-class OneSend(wsgi.Response):  # type: ignore[misc]
-    """Sends the head together with the first piece of the body."""
-
-    def write(self, arg: bytes) -> None:
-        """Send a piece; an empty one sends the head alone."""
-        if not arg or self._omits_body:
-            super().write(arg)
-        elif not self.headers_sent:
-            self._send_with_head(arg)
-        elif self.chunked:
-            send_all(self.sock, b"%X\r\n%b\r\n" % (len(arg), arg))
-        else:
-            super().write(arg)
-
-    def default_headers(self) -> list[str]:
-        """Give the head's first lines."""
-        major, minor = self.req.version
-        connection = "close" if self.should_close() else "keep-alive"
-        lines = [
-            f"HTTP/{major}.{minor} {self.status}\r\n",
-            f"Server: {self.version}\r\nDate: {_date.now()}\r\nConnection: {connection}\r\n",
-        ]
-        if self.chunked:
-            lines.append("Transfer-Encoding: chunked\r\n")
-        return lines
-
-    def _send_with_head(self, arg: bytes) -> None:
-        head = "".join([*self.default_headers(), *[f"{k}: {v}\r\n" for k, v in self.headers], "\r\n"]).encode("latin-1")
-        if self.response_length is not None:
-            arg = arg[: self.response_length]
-        self.headers_sent: bool = True
-        self.sent = len(arg)
-        send_all(self.sock, head + (b"%X\r\n%b\r\n" % (len(arg), arg) if self.chunked else arg))
-
-    def _emit_body(self, data: bytes) -> None:
-        """Put a piece of the body on the wire."""
-        send_all(self.sock, b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data)
 
 
 class GatewayWorker(GeventWorker):  # type: ignore[misc]
@@ -185,7 +130,8 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
                 if not request:
                     break
                 request.proxy_protocol_info = request.proxy_protocol_info or {}
-                if not self.handle_request(name, request, client, addr):
+                keep = self.handle_request(name, request, client, addr)
+                if not _read_away(parser) or not keep:
                     break
                 patience = self.cfg.keepalive
         except (StopIteration, http.errors.NoMoreData):
@@ -199,12 +145,21 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
             self._idle.pop(me, None)
             util.close(client)
 
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:  # noqa: ARG002 (gunicorn's)
+        """Answer what could not be parsed, or what failed before anything was sent."""
+        response = getattr(req, "response", None)
+        answer = unparsed.answer(exc)
+        if response is None or not response.headers_sent:  # else nothing can be added: the connection is closed
+            with suppress(OSError):
+                client.sendall(answer)
+
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
         """Serve one request; tell whether another may follow on its connection."""
         response, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, response_class=OneSend)
         environ["wsgi.multithread"] = True
         if not self.alive:
             response.force_close()
+        req.response = response
         body = self.wsgi(environ, response.start_response)
         try:
             for piece in body:
@@ -216,3 +171,16 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
             if hasattr(body, "close"):
                 body.close()
         return not response.should_close()
+
+
+def _read_away(parser: Any) -> bool:
+    """Read what is left of the request's body; False: where the next request starts is not known.
+
+    In small steps, for a socket that always has something to read never lets anybody else run.
+    """
+    deadline = time.monotonic() + REST_SECONDS
+    while not parser.finish_body(deadline=deadline, max_bytes=_REST_STEP):
+        if parser.mesg.body.failed or time.monotonic() >= deadline:
+            return False
+        gevent.sleep(0)
+    return True
