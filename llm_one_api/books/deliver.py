@@ -141,8 +141,7 @@ def deliver(
         while not more:
             with delivery.leased() as leased:
                 if not leased:
-                    # Whoever has the lease looks once more after giving it back.
-                    break
+                    break  # whoever has the lease looks once more after giving it back
                 more = not delivery.run()
             # A record that was committed after the last look, but whose hint found us still holding the lease.
             if ledger.last_seq() <= delivery.place:
@@ -188,8 +187,7 @@ class _Delivery(Generic[L]):
         except _LostLeaseError:
             raise
         except BaseException:
-            # If this fails too, the lease runs out by itself.
-            with suppress(Exception):
+            with suppress(Exception):  # if this fails too, the lease runs out by itself
                 self._ledger.cursors.release(self.lease)
             raise
         if not self._ledger.cursors.release(self.lease, self.place):

