@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,25 @@ class Gateway:
         sock.settimeout(timeout)
         sock.connect(("127.0.0.1", self.port))
         return sock
+
+    def exchange(
+        self,
+        *headers: bytes,
+        line: bytes = b"POST /v1/chat/completions HTTP/1.1",
+        key: bytes | None = KEY.encode(),
+        body: bytes = b"",
+        end: bool = False,
+    ) -> bytes:
+        """Send a request as it stands and read to the connection's end; *end*: without having to be asked for more."""
+        lines = [line, b"Host: x", b"Connection: close", *headers]
+        if key is not None:
+            lines.append(b"Authorization: Bearer " + key)
+        with self.connect() as sock:
+            with suppress(OSError):  # it may be refused before it has been read
+                sock.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+                if end:
+                    sock.shutdown(socket.SHUT_WR)
+            return read_all(sock)
 
     def begin(self, *, buffer: int | None = None, **body: Any) -> socket.socket:
         """Send a chat call over a connection of the test's own."""
