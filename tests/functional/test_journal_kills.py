@@ -1,4 +1,4 @@
-"""Writers and relays that are killed, full disks, torn rotations: each call that was opened has exactly one record."""
+"""Writers and relays that are killed, torn rotations: each call that was opened has exactly one record."""
 
 from __future__ import annotations
 

@@ -104,9 +104,9 @@ class Relays:
 class Writer:
     """A scripted writer and what it says it has done."""
 
-    def __init__(self, journal: Path, script: Script, *, beside: Path | None = None) -> None:
-        """Start it; what it says goes to files *beside* the journal, if not to the folder that the journal is in."""
-        folder = beside or journal.parent
+    def __init__(self, journal: Path, script: Script) -> None:
+        """Start it; what it says goes to files beside the journal's folder."""
+        folder = journal.parent
         self.log = folder / f"{script.name}.log"
         options = msgspec.json.encode(script).decode()
         self.process = Process(

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 import sys
-import time
 from pathlib import Path
 
 import msgspec
@@ -31,10 +29,6 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     fsync: FsyncPolicy = "never"
     die: str | None = None
     """Kill ourselves in a rotation: `before`, in the `middle` of, or `after` the first write to the new segment."""
-    largest_file: int | None = None
-    """No file may grow beyond it: the kernel cuts the write that would, as on a full disk."""
-    wait_when_full: bool = False
-    """Do nothing new while the journal is full, as with `journal.on_full: refuse`."""
 
 
 class Suicide:
@@ -62,17 +56,12 @@ class Suicide:
 
 def main(folder: Path, log: Path, script: Script) -> None:
     """Follow *script*."""
-    if script.largest_file:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (script.largest_file, script.largest_file))
     write = Suicide(script.die).write if script.die else os.write
     journal = Journal(folder, segment_bytes=script.segment_bytes, fsync=script.fsync, write=write)
     chance = random.Random(script.name)
     going: list[str] = []
     done = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for step in range(script.steps):
-        while script.wait_when_full and journal.full:
-            time.sleep(0.01)
-            journal.sync()
         if len(going) < 2 or (len(going) < 8 and chance.random() < 0.5):
             going.append(f"{script.name}-{step}")
             os.write(done, f"O {going[-1]} 0\n".encode())
@@ -83,9 +72,6 @@ def main(folder: Path, log: Path, script: Script) -> None:
             os.write(done, f"C {call} {step}\n".encode())
             journal.close(record(call, step))
             os.write(done, f"c {call} {step}\n".encode())
-    while journal.full:
-        time.sleep(0.01)
-        journal.sync()
     os.write(done, f"! {journal.lost} {journal.open_calls}\n".encode())
     signal.pause()
 
