@@ -1,12 +1,13 @@
-"""How OpenAI's API speaks: what we read of requests, answers and streams. Bytes in, values out."""
+"""How OpenAI's API speaks: what we read of requests and answers. Bytes in, values out."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from llm_one_api.dialects import sse
 from llm_one_api.values import Usage
 
 # ---- requests ----
@@ -45,6 +46,7 @@ class _StreamOptions(msgspec.Struct):
 _asked = msgspec.json.Decoder(Asked)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OURS = {"include_usage": True}
+_DECIDING = frozenset({"model", "stream", "stream_options"})
 
 
 def read_request(body: bytes) -> Asked:
@@ -55,17 +57,22 @@ def read_request(body: bytes) -> Asked:
 def is_plain(body: bytes) -> bool:
     r"""Tell whether each field that decides something surely stands in *body* once, so that no parser can read another.
 
-    A name may also be written with escapes (`"mod\u0065l"`), hence the second test.
+    A name may also be written with escapes (`"mod\u0065l"`), or in another case, which some parsers take for the same.
     """
-    count = body.count
+    lower = body.lower()
     return (
-        count(b'"model"') == 1 and count(b'"stream"') <= 1 and count(b'"stream_options"') <= 1 and b"\\u00" not in body
+        lower.count(b'"model"') == 1
+        and b"\\u00" not in lower
+        and all(lower.count(name) == body.count(name) <= 1 for name in (b'"stream"', b'"stream_options"'))
     )
 
 
 def rewrite(body: bytes, *, model: str | None = None, ask_usage: bool = False) -> bytes:
-    """Write the body anew: each member once, in order and as it was, but with *model*, and asking for usage."""
-    members = _members.decode(body)
+    """Write the body anew: each member once, in order and as it was, but with *model*, and asking for usage.
+
+    Members that differ from ours in case alone are left out.
+    """
+    members = {n: v for n, v in _members.decode(body).items() if n in _DECIDING or n.lower() not in _DECIDING}
     if model is not None:
         members["model"] = msgspec.Raw(msgspec.json.encode(model))
     if ask_usage:
@@ -83,55 +90,45 @@ def with_usage_asked(body: bytes) -> bytes:
 
 # ---- usage ----
 
-
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    audio_tokens: int | None = None
-
-
-class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-    audio_tokens: int | None = None
-    accepted_prediction_tokens: int | None = None
-    rejected_prediction_tokens: int | None = None
+MOST_TOKENS = 2**40
+"""A figure above this is no count of tokens."""
+LONGEST_USAGE, MOST_NESTED = 16 * 1024, 64
+"""Bytes, and objects and lists, of a usage object that is kept as it came."""
 
 
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    total_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-
-def usage_of(raw: dict[str, Any] | None) -> Usage | None:
-    """Read a usage object of chat, completions or embeddings; None if it has no figures or cannot be believed."""
+def usage_of(raw: Mapping[str, Any] | None) -> Usage | None:
+    """Read a usage object of chat, completions or embeddings; a figure that cannot be is unknown; None: all are."""
     if not raw:
         return None
-    try:
-        told = msgspec.convert(raw, _Usage)
-    except msgspec.ValidationError:
+    prompt, completion = _figure(raw, "prompt_tokens"), _figure(raw, "completion_tokens")
+    total = _figure(raw, "total_tokens")
+    if prompt is None and completion is None and total is None:
         return None
-    prompt, completion = told.prompt_tokens, told.completion_tokens
-    if prompt is None and completion is None and told.total_tokens is None:
-        return None
-    inputs, outputs = told.prompt_tokens_details, told.completion_tokens_details
+    if total is None and prompt is not None and completion is not None:
+        total = prompt + completion
+    inputs, outputs = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
-        total_tokens=told.total_tokens
-        if told.total_tokens is not None
-        else (None if prompt is None or completion is None else prompt + completion),
-        cache_read_tokens=inputs.cached_tokens if inputs else None,
-        audio_input_tokens=inputs.audio_tokens if inputs else None,
-        reasoning_tokens=outputs.reasoning_tokens if outputs else None,
-        audio_output_tokens=outputs.audio_tokens if outputs else None,
-        accepted_prediction_tokens=outputs.accepted_prediction_tokens if outputs else None,
-        rejected_prediction_tokens=outputs.rejected_prediction_tokens if outputs else None,
+        total_tokens=total,
+        cache_read_tokens=_figure(inputs, "cached_tokens"),
+        audio_input_tokens=_figure(inputs, "audio_tokens"),
+        reasoning_tokens=_figure(outputs, "reasoning_tokens"),
+        audio_output_tokens=_figure(outputs, "audio_tokens"),
+        accepted_prediction_tokens=_figure(outputs, "accepted_prediction_tokens"),
+        rejected_prediction_tokens=_figure(outputs, "rejected_prediction_tokens"),
     )
 
 
+def _figure(told: Any, name: str) -> int | None:
+    """Read one figure of an object, if it is one and can be true."""
+    value = told.get(name) if isinstance(told, Mapping) else None
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
+
+
 # ---- answers ----
+
+_LONGEST_WORD = 200
 
 
 class _Choice(msgspec.Struct):
@@ -143,14 +140,36 @@ class Told(msgspec.Struct):
 
     model: str | None = None
     service_tier: str | None = None
-    usage: dict[str, Any] | None = None
+    usage: msgspec.Raw = msgspec.Raw()
+    """As it stands there; empty: it does not."""
     choices: list[_Choice] | None = None
     error: Any = None
+
+    def __post_init__(self) -> None:
+        """Cut what a record keeps to a sane length."""
+        if self.model is not None:
+            self.model = self.model[:_LONGEST_WORD]
+        if self.service_tier is not None:
+            self.service_tier = self.service_tier[:_LONGEST_WORD]
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether there is a usage object, of whatever kind."""
+        return bytes(self.usage).startswith(b"{")
+
+    @property
+    def usage_raw(self) -> dict[str, Any] | None:
+        """The usage object, if it can be kept: what is nested deeply could not be read again everywhere."""
+        text = bytes(self.usage)
+        if not self.has_usage or len(text) > LONGEST_USAGE or text.count(b"{") + text.count(b"[") > MOST_NESTED:
+            return None
+        decoded: dict[str, Any] = msgspec.json.decode(text)
+        return decoded
 
     @property
     def finish_reason(self) -> str | None:
         """The first choice's reason to end."""
-        return next((c.finish_reason for c in self.choices or () if c.finish_reason), None)
+        return next((c.finish_reason[:_LONGEST_WORD] for c in self.choices or () if c.finish_reason), None)
 
     @property
     def error_code(self) -> str | None:
@@ -165,6 +184,7 @@ class Told(msgspec.Struct):
 
 
 _told = msgspec.json.Decoder(Told)
+_ends = json.JSONDecoder()
 
 
 def read_answer(body: bytes) -> Told | None:
@@ -175,93 +195,23 @@ def read_answer(body: bytes) -> Told | None:
         return None
 
 
-def _marks(batch: bytes) -> int:
-    """Count what may be usage, a finish reason, an error or the end, six times faster than a pattern does."""
-    return (
-        batch.count(b'"usage"')
-        - batch.count(b'"usage":null')
-        + batch.count(b'"finish_reason"')
-        - batch.count(b'"finish_reason":null')
-        + batch.count(b"[DONE]")
-        + batch.count(b'"error"')
-    )
+def read_ends(first: bytes, last: bytes) -> Told | None:
+    """Read what a long answer tells of itself from its two ends alone: what is between is what was asked for."""
+    members = {}
+    for name in ("model", "service_tier", "usage"):
+        value = _after(b'"%b"' % name.encode(), last)
+        members[name] = value if value is not None else _after(b'"%b"' % name.encode(), first)
+    reason = _after(b'"finish_reason"', last)
+    return read_answer(msgspec.json.encode({**members, "choices": [{"finish_reason": reason}]}))
 
 
-class StreamReader:
-    """Reads a chat or completions stream by the way: usage, model, finish reason, an error inside it, its end.
-
-    Only events that can tell something are parsed: the first, and those of usage, a finish reason, an error, the end.
-    """
-
-    __slots__ = ("_hide_usage", "_started", "done", "error", "finish_reason", "model", "service_tier", "usage_raw")
-
-    def __init__(self, *, hide_usage: bool) -> None:
-        """With *hide_usage* take out the event of empty `choices` and usage: the caller did not ask."""
-        self._hide_usage = hide_usage
-        self._started = False
-        self.model: str | None = None
-        self.service_tier: str | None = None
-        self.usage_raw: dict[str, Any] | None = None
-        self.finish_reason: str | None = None
-        self.error: str | None = None
-        self.done = False
-
-    def feed(self, batch: bytes) -> bytes:
-        """Read a batch of complete events; give what the caller is to get of it."""
-        if not self._started:
-            self._begin(batch)
-        marks = _marks(batch)
-        if not marks:
-            return batch
-        # What tells something stands at the end, so the search goes backwards and ends when all marks are found.
-        telling = []
-        for start, end in sse.spans_backwards(batch):
-            found = _marks(batch[start:end])
-            if found:
-                telling.append((start, end))
-                marks -= found
-                if marks <= 0:
-                    break
-        for start, end in reversed(telling):
-            if self._read(sse.data_of(batch[start:end])):
-                return self._without(batch, telling)
-        return batch
-
-    def _begin(self, batch: bytes) -> None:
-        for event in sse.events(batch):
-            data = sse.data_of(event)
-            if data:
-                told = read_answer(data)
-                if told is not None:
-                    self._started = True
-                    self.model, self.service_tier = told.model, told.service_tier
-                return
-
-    def _without(self, batch: bytes, telling: list[tuple[int, int]]) -> bytes:
-        """Take the events to hide out of *batch*; reads on to the last telling one."""
-        kept, at = [], 0
-        for start, end in reversed(telling):
-            if self._read(sse.data_of(batch[start:end])):
-                kept.append(batch[at:start])
-                at = end
-        kept.append(batch[at:])
-        return b"".join(kept)
-
-    def _read(self, data: bytes) -> bool:
-        """Take in one event's data; tell whether the event is to be hidden."""
-        if not data:
-            return False
-        if data == b"[DONE]":
-            self.done = True
-            return False
-        told = read_answer(data)
-        if told is None:
-            return False
-        self.model = told.model or self.model
-        self.service_tier = told.service_tier or self.service_tier
-        self.finish_reason = told.finish_reason or self.finish_reason
-        self.error = told.error_code or self.error
-        if told.usage is None:
-            return False
-        self.usage_raw = told.usage
-        return self._hide_usage and not told.choices
+def _after(name: bytes, text: bytes) -> Any:
+    """Read the value of the last member called *name*: quotes inside a string are escaped, so it is never in one."""
+    at = text.rfind(name)
+    if at < 0:
+        return None
+    value = text[at + len(name) :].lstrip(b" \t\r\n").removeprefix(b":").lstrip(b" \t\r\n")
+    try:
+        return _ends.raw_decode(value.decode("utf-8", "replace"))[0]
+    except (ValueError, RecursionError):
+        return None

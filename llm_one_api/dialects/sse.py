@@ -59,20 +59,28 @@ def _end_of_last(data: bytes) -> int:
     return end
 
 
+LONGEST_BLANK = 4
+"""Bytes of what ends an event, at most."""
+
+
+def end_of_first(data: bytes) -> int:
+    """Find where the first event in *data* ends; its length if it has no end."""
+    found = _EVENT_END.search(data)
+    return found.end() if found else len(data)
+
+
 def events(batch: bytes) -> Iterator[bytes]:
     """Cut *batch* into its events, each with the blank line that ends it (the last may lack it)."""
-    if b"\r" not in batch:  # the usual one, and much faster than a pattern
-        pieces = batch.split(b"\n\n")
-        rest = pieces.pop()
-        for piece in pieces:
-            yield piece + b"\n\n"
-        if rest:
-            yield rest
-        return
     start = 0
-    for end in _EVENT_END.finditer(batch):
-        yield batch[start : end.end()]
-        start = end.end()
+    if b"\r" not in batch:  # the usual one, and much faster than a pattern
+        while start < len(batch):
+            end = batch.find(b"\n\n", start) + 2
+            yield batch[start : end if end > 1 else len(batch)]
+            start = end if end > 1 else len(batch)
+        return
+    for blank in _EVENT_END.finditer(batch):
+        yield batch[start : blank.end()]
+        start = blank.end()
     if start < len(batch):
         yield batch[start:]
 

@@ -17,8 +17,8 @@ from llm_one_api.values import Outcome
 
 HELD = 1024 * 1024
 """An answer of up to this many bytes is passed on as a whole, so one that breaks midway can still be a clean error."""
-READ_COPY = 32 * 1024 * 1024
-"""Of a longer answer, which passes as it comes, this much is kept until its end to read the usage from."""
+ENDS = 64 * 1024
+"""Of a longer answer, which passes as it comes, so much of its two ends is kept to read the usage from."""
 
 
 class Meter:
@@ -39,7 +39,7 @@ class Meter:
         if 300 <= status < 400:  # noqa: PLR2004
             answer.abort()
             raise UpstreamFailed("The model's upstream answered with a redirect.", code="upstream_redirect")
-        if answer.headers.get("content-type", "").startswith("text/event-stream") and status < 300:  # noqa: PLR2004
+        if answer.headers.get("content-type", "").lower().startswith("text/event-stream") and status < 300:  # noqa: PLR2004
             return Reply(
                 status=status,
                 headers=answer.headers,
@@ -67,7 +67,7 @@ class Meter:
                     waited=visit.waited,
                 )
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        close_whole(answer, entry, body, gone=visit.client_gone)
+        close_whole(answer, entry, openai.read_answer(body), gone=visit.client_gone)
         answer.finish()
         self._watch.leave(visit)
         return Reply(status=answer.status, headers=answer.headers, body=(body,), waited=visit.waited, length=len(body))
@@ -81,9 +81,9 @@ class LongAnswer:
         self._entry = entry
         self._visit = visit
         self._watch = watch
-        self._copy = list(pieces)
-        self._size = sum(map(len, pieces))
         self._waiting: bytes = b"".join(pieces)
+        self._size = len(self._waiting)
+        self._first, self._last = self._waiting[:ENDS], self._waiting[-ENDS:]
 
     def __iter__(self) -> LongAnswer:
         return self
@@ -119,11 +119,10 @@ class LongAnswer:
         self._waiting = _read(self._answer, self._entry, self._visit)
         if self._waiting:
             self._size += len(self._waiting)
-            if self._size <= READ_COPY:
-                self._copy.append(self._waiting)
+            self._last = (self._last + self._waiting)[-ENDS:]
         else:
-            body = b"".join(self._copy) if self._size <= READ_COPY else b""
-            close_whole(self._answer, self._entry, body, gone=self._visit.client_gone)
+            told = openai.read_ends(self._first, self._last)
+            close_whole(self._answer, self._entry, told, gone=self._visit.client_gone)
             self._answer.finish()
 
     def _drain(self) -> None:
@@ -147,7 +146,10 @@ class LongAnswer:
 def _read(answer: Answer, entry: Entry, visit: Visit) -> bytes:
     """Wait for a piece. Raises a GatewayError; the connection is closed then."""
     if not answer.complete:
-        visit.wait("idle", answer.upstream.idle_timeout)
+        if entry.first_byte_at is None:
+            visit.wait("first_byte", answer.upstream.first_byte_timeout)
+        else:
+            visit.wait("idle", answer.upstream.idle_timeout)
     try:
         piece = answer.read()
     except Cut as cut:
@@ -165,11 +167,11 @@ def _read(answer: Answer, entry: Entry, visit: Visit) -> bytes:
     return piece
 
 
-def close_whole(answer: Answer, entry: Entry, body: bytes, *, gone: bool) -> None:
+def close_whole(answer: Answer, entry: Entry, told: openai.Told | None, *, gone: bool) -> None:
     """Close the record of an answer that was read to its end; *gone*: without its caller."""
     status = answer.status
-    told = openai.read_answer(body)
-    usage = openai.usage_of(told.usage) if told else None
+    usage_raw = told.usage_raw if told else None
+    usage = openai.usage_of(usage_raw)
     outcome = "client_gone" if gone else outcome_of(status)
     error = None
     if outcome != "success":
@@ -180,7 +182,7 @@ def close_whole(answer: Answer, entry: Entry, body: bytes, *, gone: bool) -> Non
         error=error,
         usage=usage,
         usage_source="reported" if usage else "none",
-        usage_raw=told.usage if told else None,
+        usage_raw=usage_raw,
         response_model=told.model if told else None,
         service_tier=told.service_tier if told else None,
         finish_reason=told.finish_reason if told else None,

@@ -7,6 +7,7 @@ import time
 import msgspec
 
 from llm_one_api.dialects import openai, sse
+from llm_one_api.dialects.openai_stream import StreamReader
 from llm_one_api.gateway.forward import Answer
 from llm_one_api.gateway.http import BadAnswer, ConnectionEnded
 from llm_one_api.gateway.record import Entry
@@ -45,7 +46,7 @@ class Stream:
         self._watch = watch
         self._idle = answer.upstream.idle_timeout
         self._cutter = sse.EventCutter()
-        self._reader = openai.StreamReader(hide_usage=answer.hides_usage)
+        self._reader = StreamReader(hide_usage=answer.hides_usage)
         self._begun = False
         self._broken = False
 
@@ -75,10 +76,7 @@ class Stream:
                 )
             if not data:
                 return self._end()
-            batch = self._cutter.feed(data)
-            if not batch:
-                continue
-            out = self._reader.feed(batch)
+            out = self._read(data)
             if visit.client_gone and not self._entry.closed:
                 self._drain()
                 raise StreamBroken
@@ -104,19 +102,27 @@ class Stream:
     # -- reading --
 
     def _receive(self) -> bytes:
-        visit = self._visit
+        visit, entry = self._visit, self._entry
         if not self._answer.complete:
-            visit.wait("idle", AFTER_DONE if self._entry.closed else self._idle)
+            if entry.first_byte_at is None:
+                visit.listen("first_byte", self._answer.upstream.first_byte_timeout)
+            else:
+                visit.listen("idle", AFTER_DONE if entry.closed else self._idle)
         try:
             data = self._answer.read()
         except BaseException:
             self._answer.abort()
             raise
         finally:
-            visit.go_on()
-        if self._entry.first_byte_at is None:
-            self._entry.first_byte_at = time.monotonic()
+            visit.state = ""
+        if entry.first_byte_at is None:
+            entry.first_byte_at = time.monotonic()
         return data
+
+    def _read(self, data: bytes) -> bytes:
+        """Read what came; give what the caller is to get of it."""
+        batch = self._cutter.feed(data)
+        return self._reader.feed(batch, whole=self._cutter.on_boundary) if batch else b""
 
     def _drain(self) -> None:
         """Read on without the caller, within bounds, to learn the usage."""
@@ -129,7 +135,7 @@ class Stream:
                     self._reader.feed(self._cutter.rest)
                     break
                 left -= len(data)
-                self._reader.feed(self._cutter.feed(data))
+                self._read(data)
         except (Cut, OSError, ConnectionEnded, BadAnswer):
             pass
         self._left("client_gone")
@@ -194,7 +200,7 @@ class Stream:
             status=self._answer.status,
             error=error or reader.error,
             usage=usage,
-            usage_source="reported" if usage else "none",
+            usage_source=("reported" if reader.done or reader.finish_reason else "partial") if usage else "none",
             usage_raw=reader.usage_raw,
             response_model=reader.model,
             service_tier=reader.service_tier,

@@ -91,6 +91,12 @@ class Visit:
         self.deadline = now + seconds
         self.state = "upstream"
 
+    def listen(self, why: Why, seconds: float) -> None:
+        """Say that more of an answer that has begun is waited for: its time is not counted in `waited` any more."""
+        self.why = why
+        self.deadline = time.monotonic() + seconds
+        self.state = "upstream"
+
     def wait_caller(self) -> None:
         """Say that from now on the caller is written to."""
         self.since = time.monotonic()

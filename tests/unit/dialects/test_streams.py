@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_one_api.dialects import openai, sse
+from llm_one_api.dialects.openai_stream import LONGEST_READ, StreamReader
 from tests.harness.upstream import DONE, FINISH, USAGE, delta
 
 AZURE_FIRST = b'data: {"id":"","object":"","model":"","choices":[],"prompt_filter_results":[{"prompt_index":0}]}\n\n'
@@ -17,14 +18,14 @@ STREAM = b"".join(EVENTS)
 SHOWN = b"".join(event for event in EVENTS if event != USAGE)
 
 
-def carry(stream: bytes, cuts: set[int], *, hide: bool) -> tuple[bytes, openai.StreamReader]:
+def carry(stream: bytes, cuts: set[int], *, hide: bool) -> tuple[bytes, StreamReader]:
     """Send *stream* in pieces through the cutter and the reader, as the gateway does."""
-    cutter, reader = sse.EventCutter(), openai.StreamReader(hide_usage=hide)
+    cutter, reader = sse.EventCutter(), StreamReader(hide_usage=hide)
     out = b""
     for start, end in pairwise([0, *sorted(cuts), len(stream)]):
         batch = cutter.feed(stream[start:end])
         if batch:
-            out += reader.feed(batch)
+            out += reader.feed(batch, whole=cutter.on_boundary)
     return out + reader.feed(cutter.rest), reader
 
 
@@ -78,6 +79,32 @@ def test_an_event_of_four_megabytes_passes_without_being_kept() -> None:
 
     assert b"".join(out) == big
     assert max(map(len, out)) <= 3 * 65536
+
+
+@pytest.mark.parametrize("cut", [65536, 70000, 100_001])
+@pytest.mark.parametrize("blank", [b"\n\n", b"\r\n\r\n"])
+def test_an_event_that_is_too_long_to_be_held_back_is_read_all_the_same(cut: int, blank: bytes) -> None:
+    long = (
+        b'data: {"model":"m","choices":[{"delta":{"content":"%b"},"finish_reason":"stop"}],"usage":{"total_tokens":7}}'
+    )
+    head = delta("a") + long % (b"x" * 200_000)
+    stream = head + blank + b'data: {"service_tier":"flex","choices":[],"error":{"code":"late"}}' + blank
+    edges = {*range(cut, len(head), cut), len(head) + 1}  # the last one goes through the blank line
+
+    out, reader = carry(stream, edges, hide=True)
+
+    assert out == stream
+    assert (reader.finish_reason, reader.usage_raw) == ("stop", {"total_tokens": 7})
+    assert (reader.service_tier, reader.error) == ("flex", "late")
+
+
+def test_an_event_of_four_megabytes_is_not_read_and_those_behind_it_are() -> None:
+    stream = delta("x" * (4 * LONGEST_READ)) + FINISH + DONE
+
+    out, reader = carry(stream, set(range(65536, len(stream), 65536)), hide=False)
+
+    assert out == stream
+    assert (reader.finish_reason, reader.done) == ("stop", True)
 
 
 def test_data_may_stand_right_behind_the_colon_and_on_several_lines() -> None:
