@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import traceback
 
 import msgspec
+import structlog
 
 from llm_one_api.dialects import openai, sse
 from llm_one_api.dialects.openai_stream import StreamReader
@@ -14,6 +16,8 @@ from llm_one_api.gateway.record import Entry
 from llm_one_api.gateway.reply import StreamBroken
 from llm_one_api.gateway.watch import Cut, Visit, Watch, Why
 from llm_one_api.values import Outcome
+
+log = structlog.get_logger()
 
 AFTER_DONE = 1.0
 """Seconds that an upstream has to end its message after `[DONE]`; nothing that counts comes in them."""
@@ -76,7 +80,10 @@ class Stream:
                 )
             if not data:
                 return self._end()
-            out = self._read(data)
+            try:
+                out = self._read(data)
+            except Exception as error:
+                return self._fail(error)
             if visit.client_gone and not self._entry.closed:
                 self._drain()
                 raise StreamBroken
@@ -138,7 +145,8 @@ class Stream:
                 self._read(data)
         except (Cut, OSError, ConnectionEnded, BadAnswer):
             pass
-        self._left("client_gone")
+        finally:
+            self._left("client_gone")
 
     # -- the ways to end --
 
@@ -147,8 +155,11 @@ class Stream:
         self._let_go()
         if self._entry.closed:
             raise StopIteration
-        rest = self._reader.feed(self._cutter.rest)
         reader = self._reader
+        try:
+            rest = reader.feed(self._cutter.rest)
+        except Exception as error:
+            return self._fail(error)
         if not (reader.done or reader.finish_reason or reader.error):
             # Half an event may be left over: it is dropped, so that ours stands by itself.
             return self._break("truncated", "upstream_truncated", "The upstream ended the stream before its end.")
@@ -185,6 +196,12 @@ class Stream:
         error = {"error": {"message": message, "type": "api_error", "param": None, "code": code}}
         self._visit.wait_caller()
         return (b"" if self._cutter.on_boundary else b"\n\n") + sse.event_of(msgspec.json.encode(error))
+
+    def _fail(self, error: Exception) -> bytes:
+        """End where we failed ourselves. What we stumbled over may hold anything, so only the kind of it is told."""
+        where = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+        log.error("stream.failed", kind=type(error).__name__, where=where)
+        return self._break("aborted", "internal_error", "The gateway failed. The operator's log says where.")
 
     def _left(self, error: str) -> None:
         """End without the caller: it left, or does not read, or we stop while it does not."""

@@ -25,7 +25,7 @@ from tests.harness.upstream import (
 )
 
 MB = 1 << 20
-DEADLINES = {"connect_timeout": 1, "first_byte_timeout": 1, "idle_timeout": 1, "timeout": 2}
+DEADLINES = {"connect_timeout": 1, "first_byte_timeout": 1, "idle_timeout": 1, "timeout": 1.5}
 VECTORS = json.dumps(
     {
         "object": "list",

@@ -177,7 +177,7 @@ def padded(size: int) -> bytes:
 def test_a_body_is_taken_whole_and_within_bounds_or_not_at_all(
     it: Gateway, upstream: Upstream, lines: list[bytes], body: bytes, status: int
 ) -> None:
-    answer = it.exchange(*lines, body=body, end=status != 200)
+    answer = it.exchange(*lines, body=body, end=status != 200 and len(body) < 100)
 
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert answer.count(b"HTTP/1.1 ") == 1
