@@ -178,9 +178,12 @@ def _read_away(parser: Any) -> bool:
 
     In small steps, for a socket that always has something to read never lets anybody else run.
     """
+    body = parser.mesg.body
+    if getattr(body.reader, "length", None) == 0 and not body.failed:
+        return True  # the usual case: all of it was read
     deadline = time.monotonic() + REST_SECONDS
     while not parser.finish_body(deadline=deadline, max_bytes=_REST_STEP):
-        if parser.mesg.body.failed or time.monotonic() >= deadline:
+        if body.failed or time.monotonic() >= deadline:
             return False
         gevent.sleep(0)
     return True
