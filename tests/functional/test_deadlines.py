@@ -43,9 +43,23 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def quick(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def deaf() -> Iterator[str]:
+    """The address of one that accepts no connection: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            with suppress(BlockingIOError):
+                sock.connect(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+@pytest.fixture(scope="module")
+def quick(upstream: Upstream, deaf: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Has short deadlines for upstreams; reads on when a caller leaves."""
     made = settings(upstream.url, DEADLINES, on_client_gone="drain")
+    made["models"]["deaf"] = {**DEADLINES, "api_base": deaf}
     with gateway(tmp_path_factory.mktemp("quick"), made) as it:
         yield it
 
@@ -68,20 +82,11 @@ def long_head() -> bytes:
 # -- deadlines --
 
 
-def test_a_connection_that_is_not_accepted_is_a_504_at_its_deadline(upstream: Upstream, quick: Gateway) -> None:
-    with ExitStack() as stack:
-        deaf = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):  # nobody accepts, and its queue is full
-            sock = stack.enter_context(socket.socket())
-            sock.setblocking(False)
-            with suppress(BlockingIOError):
-                sock.connect(deaf.getsockname())
-        made = settings(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1", DEADLINES)
-        with gateway(quick.folder / "deaf", made) as it:
-            answer = it.post()
-            record = it.record(answer.headers["x-request-id"])
+def test_a_connection_that_is_not_accepted_is_a_504_at_its_deadline(quick: Gateway) -> None:
+    answer = quick.post(model="deaf")
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "upstream_timeout_connect")
+    record = quick.record(answer.headers["x-request-id"])
     assert record.outcome == "timeout"
     assert [attempt.error for attempt in record.attempts] == ["upstream_timeout_connect"]
 
