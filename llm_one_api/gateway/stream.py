@@ -200,7 +200,7 @@ class Stream:
     def _fail(self, error: Exception) -> bytes:
         """End where we failed ourselves. What we stumbled over may hold anything, so only the kind of it is told."""
         where = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
-        log.error("stream.failed", kind=type(error).__name__, where=where)
+        log.error("request.failed", kind=type(error).__name__, where=where)
         return self._break("aborted", "internal_error", "The gateway failed. The operator's log says where.")
 
     def _left(self, error: str) -> None:
