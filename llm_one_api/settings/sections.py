@@ -169,7 +169,7 @@ class RelaySettings(Section):
     batch_ms: BatchWait = 100
     """Milliseconds that a record waits for others to join it, at most."""
     window: Window = 64
-    """Messages under way at most; while so many are unanswered nothing new is sent."""
+    """Messages under way at most; while so many are unanswered, or wait in the queue, nothing new is sent."""
     resend_min: Seconds = 5.0
     """Seconds after which an unanswered message is first sent again."""
     resend_max: Seconds = 300.0
