@@ -77,7 +77,7 @@ def rewrite(body: bytes, *, model: str | None = None, ask_usage: bool = False) -
         members["model"] = msgspec.Raw(msgspec.json.encode(model))
     if ask_usage:
         options = members.get("stream_options")
-        given = msgspec.json.decode(options) if options is not None else None
+        given = msgspec.json.decode(options, type=dict[str, msgspec.Raw] | None) if options is not None else None
         members["stream_options"] = msgspec.Raw(msgspec.json.encode({**(given or {}), **_OURS}))
     return msgspec.json.encode(members)
 
@@ -163,7 +163,10 @@ class Told(msgspec.Struct):
         text = bytes(self.usage)
         if not self.has_usage or len(text) > LONGEST_USAGE or text.count(b"{") + text.count(b"[") > MOST_NESTED:
             return None
-        decoded: dict[str, Any] = msgspec.json.decode(text)
+        try:
+            decoded: dict[str, Any] = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # a number out of range, say: it was passed over unread
+            return None
         return decoded
 
     @property

@@ -41,7 +41,7 @@ FILES_BESIDE_CALLS = 256
 REST_SECONDS = 5.0
 """For how long the rest of a request's body is read away after the answer, before the connection is closed."""
 _REST_STEP = 4096
-_GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF}
+_GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ETIMEDOUT}
 
 
 class GatewayWorker(GeventWorker):  # type: ignore[misc]
