@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/measure.py --tools ../shared/bench [--rounds 3] [--seconds 10] [--nginx]
 
 The gunicorn process is pinned to core 0 and counted alone; the upstream, the load, Valkey, the relay and the Celery
-workers run on core 1. Everything is on: recording to the journal, the key check, the ledger, `log` and `memory`. At
+workers run on core 1, the last two behind it in priority as `up` runs them. Everything is on: recording to the journal, the key check, the ledger, `log` and `memory`. At
 the end the whole product's CPU time is told beside it, and the ledger is compared with what the upstream answered.
 Needs gcc and wrk (and nginx with --nginx), and a quiet machine: figures are CPU seconds, but caches are shared.
 """
@@ -26,6 +26,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from llm_one_api.lifetime import BEHIND_CALLS
 from tests.harness.processes import BIN, Process, free_port, wait_until
 from tests.harness.services import valkey
 
@@ -112,11 +113,12 @@ class Bench:
             "upstream", LOAD_CORE, folder / "upstream", "--port", str(self.upstream_port), "--key", UPSTREAM_KEY
         )
         subprocess.run([BIN / "llm-one-api", "db", "upgrade"], cwd=folder, env={**os.environ, **env}, check=True)
+        behind = ("nice", "-n", str(BEHIND_CALLS))
         celery = (python, "-m", "celery", "-A", "workers.celery_app", "worker", "-Q")
         self.others = [
-            start("relay", LOAD_CORE, python, "-m", "llm_one_api.cli", "relay"),
-            start("ingest", LOAD_CORE, *celery, "ingest", "-c", "1"),
-            start("deliver", LOAD_CORE, *celery, "deliver,jobs", "-c", "2"),
+            start("relay", LOAD_CORE, *behind, python, "-m", "llm_one_api.cli", "relay"),
+            start("ingest", LOAD_CORE, *behind, *celery, "ingest", "-c", "1"),
+            start("deliver", LOAD_CORE, *behind, *celery, "deliver,jobs", "-c", "2"),
         ]
         self.others_base = redis.process
         self.gunicorn = start(

@@ -9,14 +9,13 @@ from llm_one_api.dialects import openai, sse
 
 def _marks(batch: bytes) -> int:
     """Count what may be usage, a finish reason, an error or the end, six times faster than a pattern does."""
-    return (
-        batch.count(b'"usage"')
-        - batch.count(b'"usage":null')
-        + batch.count(b'"finish_reason"')
-        - batch.count(b'"finish_reason":null')
-        + batch.count(b"[DONE]")
-        + batch.count(b'"error"')
-    )
+    count = batch.count
+    usage, finish = count(b'"usage"'), count(b'"finish_reason"')
+    if usage:
+        usage -= count(b'"usage":null')
+    if finish:
+        finish -= count(b'"finish_reason":null')
+    return usage + finish + count(b"[DONE]") + count(b'"error"')
 
 
 LONGEST_READ = 1024 * 1024
@@ -45,7 +44,7 @@ class StreamReader:
         self.error: str | None = None
         self.done = False
 
-    def feed(self, batch: bytes, *, whole: bool = True) -> bytes:
+    def feed(self, batch: bytes, whole: bool = True) -> bytes:
         """Read a batch of complete events; give what the caller is to get of it.
 
         Not *whole*: a part of an event that is too long to be held back. All of it passes, and is read at its end.

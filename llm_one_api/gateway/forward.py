@@ -37,11 +37,11 @@ class Answer:
     """An upstream's answer: its head, and its body as it comes."""
 
     __slots__ = (
-        "_connection", "_over", "_pool", "headers", "hides_usage", "provider_request_id", "read", "status", "upstream",
+        "_over", "_pool", "connection", "headers", "hides_usage", "provider_request_id", "read", "status", "upstream",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, pool: Pool, upstream: Upstream, *, hides_usage: bool) -> None:
-        self._connection = connection
+        self.connection = connection
         self._pool = pool
         self._over = False
         self.upstream = upstream
@@ -65,24 +65,24 @@ class Answer:
     @property
     def complete(self) -> bool:
         """Whether the body's last byte has arrived (pieces may still have to be read)."""
-        return self._connection.complete
+        return self.connection.complete
 
     @property
     def has_body(self) -> bool:
         """Whether `read` has something at once."""
-        return self._connection.has_body
+        return self.connection.has_body
 
     def finish(self) -> None:
         """Keep the connection for the next call, if it can be kept. Only the first `finish` or `abort` counts."""
         if not self._over:
             self._over = True
-            self._pool.give_back(self._connection)
+            self._pool.give_back(self.connection)
 
     def abort(self) -> None:
         """Close the connection: the upstream is to stop. Only the first `finish` or `abort` counts."""
         if not self._over:
             self._over = True
-            self._connection.close()
+            self.connection.close()
 
 
 class Forward:

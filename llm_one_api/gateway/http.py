@@ -61,15 +61,16 @@ class Connection:
 
     __slots__ = (
         "_body", "_close_delimited", "_emptied", "_feed", "_framed", "_full_reads", "_head_done", "_keep_alive",
-        "_no_body", "_parser", "_plain", "_sent", "_unfruitful", "_wait", "complete", "headers", "idle_since",
+        "_no_body", "_parser", "_recv_into", "_sent", "_unfruitful", "_wait", "complete", "headers", "idle_since",
         "received", "reused", "sock", "status",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         # TLS may hold decrypted bytes that the socket knows nothing of, so there is no waiting on that one.
-        self._plain = None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)
-        self._wait = None if self._plain is None else partial(sock._wait, sock._read_event)  # type: ignore[attr-defined]  # noqa: SLF001
+        plain = None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)
+        self._recv_into = (plain or sock).recv_into
+        self._wait = None if plain is None else partial(sock._wait, sock._read_event)  # type: ignore[attr-defined]  # noqa: SLF001
         self.reused = False
         self.idle_since = 0.0
         self._reset()
@@ -156,13 +157,28 @@ class Connection:
 
     def _receive(self) -> None:
         """Wait for bytes and take what has arrived."""
-        count = self._recv()
+        # After a read that emptied the socket there is nothing yet: to wait at once saves gevent's first, vain attempt
+        # (a system call and an exception for each event of a paced stream).
+        if self._emptied and self._wait is not None:
+            self._wait()
+        elif self._full_reads >= LONGEST_TURN:
+            # Who sends faster than we pass it on would never let us wait, and so nobody else run.
+            self._full_reads = 0
+            gevent.sleep(0)
+        try:
+            count = self._recv_into(_buffer, READ_SIZE)
+        except BlockingIOError:
+            self._emptied = True
+            return
+        if count < READ_SIZE:
+            self._emptied = True
+            self._full_reads = 0
+        else:
+            self._emptied = False
+            self._full_reads += 1
         if count == 0:
-            if self._head_done and self._close_delimited:
-                self.complete = True
-                self._keep_alive = False
-                return
-            raise ConnectionEnded
+            self._ended()
+            return
         self.received = True
         if self._unfruitful > MAX_HEAD:  # an endless header or trailer, which the parser would go on collecting
             raise BadAnswer("head too large")
@@ -177,30 +193,12 @@ class Connection:
             raise BadAnswer(type(error).__name__) from None
         self._unfruitful = 0 if self._body else self._unfruitful + count
 
-    def _recv(self) -> int:
-        """Wait for bytes and read them into the buffer; tell how many.
-
-        After a read that emptied the socket there is nothing yet: to wait at once saves gevent's first, vain attempt
-        (a system call and an exception for each event of a paced stream).
-        """
-        wait, plain = self._wait, self._plain
-        if wait is None or plain is None:
-            return self.sock.recv_into(_buffer, READ_SIZE)
-        while True:
-            if self._emptied:
-                wait()
-            elif self._full_reads >= LONGEST_TURN:
-                # Who sends faster than we pass it on would never let us wait, and so nobody else run.
-                self._full_reads = 0
-                gevent.sleep(0)
-            try:
-                count: int = plain.recv_into(_buffer, READ_SIZE)
-            except BlockingIOError:
-                self._emptied = True
-                continue
-            self._emptied = count < READ_SIZE
-            self._full_reads = 0 if self._emptied else self._full_reads + 1
-            return count
+    def _ended(self) -> None:
+        """Take the connection's end for the answer's, if that is how it ends. Raises ConnectionEnded."""
+        if not (self._head_done and self._close_delimited):
+            raise ConnectionEnded
+        self.complete = True
+        self._keep_alive = False
 
     @property
     def has_body(self) -> bool:

@@ -34,12 +34,14 @@ class Stream:
         "_answer",
         "_begun",
         "_broken",
+        "_connection",
         "_cutter",
         "_entry",
-        "_idle",
+        "_patience",
         "_reader",
         "_visit",
         "_watch",
+        "_why",
     )
 
     def __init__(self, answer: Answer, entry: Entry, visit: Visit, watch: Watch) -> None:
@@ -48,7 +50,10 @@ class Stream:
         self._entry = entry
         self._visit = visit
         self._watch = watch
-        self._idle = answer.upstream.idle_timeout
+        self._connection = answer.connection
+        self._why: Why = "first_byte"
+        """What is waited for now, and for how long."""
+        self._patience = answer.upstream.first_byte_timeout
         self._cutter = sse.EventCutter()
         self._reader = StreamReader(hide_usage=answer.hides_usage)
         self._begun = False
@@ -81,7 +86,10 @@ class Stream:
             if not data:
                 return self._end()
             try:
-                out = self._read(data)
+                batch = self._cutter.feed(data)
+                if not batch:
+                    continue
+                out = self._reader.feed(batch, self._cutter.on_boundary)
             except Exception as error:
                 return self._fail(error)
             if visit.client_gone and not self._entry.closed:
@@ -109,27 +117,21 @@ class Stream:
     # -- reading --
 
     def _receive(self) -> bytes:
-        visit, entry = self._visit, self._entry
-        if not self._answer.complete:
-            if entry.first_byte_at is None:
-                visit.listen("first_byte", self._answer.upstream.first_byte_timeout)
-            else:
-                visit.listen("idle", AFTER_DONE if entry.closed else self._idle)
+        """Wait for what comes next; b"": that was all. Raises Cut, OSError, ConnectionEnded or BadAnswer."""
+        visit = self._visit
+        if not self._connection.complete:
+            visit.listen(self._why, self._patience)
         try:
-            data = self._answer.read()
+            data = self._connection.read()
         except BaseException:
             self._answer.abort()
             raise
         finally:
             visit.state = ""
-        if entry.first_byte_at is None:
-            entry.first_byte_at = time.monotonic()
+        if self._why == "first_byte":
+            self._entry.first_byte_at = time.monotonic()
+            self._why, self._patience = "idle", self._answer.upstream.idle_timeout
         return data
-
-    def _read(self, data: bytes) -> bytes:
-        """Read what came; give what the caller is to get of it."""
-        batch = self._cutter.feed(data)
-        return self._reader.feed(batch, whole=self._cutter.on_boundary) if batch else b""
 
     def _drain(self) -> None:
         """Read on without the caller, within bounds, to learn the usage."""
@@ -142,7 +144,9 @@ class Stream:
                     self._reader.feed(self._cutter.rest)
                     break
                 left -= len(data)
-                self._read(data)
+                batch = self._cutter.feed(data)
+                if batch:
+                    self._reader.feed(batch, self._cutter.on_boundary)
         except (Cut, OSError, ConnectionEnded, BadAnswer):
             pass
         finally:
@@ -224,6 +228,7 @@ class Stream:
             finish_reason=reader.finish_reason,
             provider_request_id=self._answer.provider_request_id,
         )
+        self._patience = AFTER_DONE
 
     def _let_go(self) -> None:
         """Give back the upstream's connection. May be said twice."""

@@ -58,6 +58,7 @@ class Visit:
         "cut_for",
         "deadline",
         "greenlet",
+        "patience",
         "queued",
         "since",
         "state",
@@ -74,6 +75,8 @@ class Visit:
         self.why: Why = "idle"
         """What the deadline is for."""
         self.deadline = 0.0
+        """When an end has to be made; 0: `patience` seconds after the watch has next looked."""
+        self.patience = 0.0
         self.total_deadline = float("inf")
         self.since = 0.0
         self.queued = -1
@@ -92,14 +95,18 @@ class Visit:
         self.state = "upstream"
 
     def listen(self, why: Why, seconds: float) -> None:
-        """Say that more of an answer that has begun is waited for: its time is not counted in `waited` any more."""
+        """Say that more of an answer that has begun is waited for.
+
+        Said for each event, so it looks at no clock: the watch does at its next tick. Nor does it count in `waited`.
+        """
         self.why = why
-        self.deadline = time.monotonic() + seconds
+        self.patience = seconds
+        self.deadline = 0.0
         self.state = "upstream"
 
     def wait_caller(self) -> None:
-        """Say that from now on the caller is written to."""
-        self.since = time.monotonic()
+        """Say that from now on the caller is written to. Looks at no clock either."""
+        self.since = 0.0
         self.queued = -1
         self.state = "caller"
 
@@ -182,6 +189,8 @@ class Watch:
         late: list[tuple[Visit, Why]] = []
         for visit in self._visits:
             if visit.state == "upstream":
+                if not visit.deadline:
+                    visit.deadline = now + visit.patience
                 if now >= visit.deadline:
                     late.append((visit, visit.why))
                 elif now >= visit.total_deadline:
@@ -209,6 +218,8 @@ class Watch:
 
     def _stalled(self, visit: Visit, now: float) -> bool:
         """Tell whether the caller has taken nothing for too long: since `visit.since` its queue stood still."""
+        if not visit.since:
+            visit.since = now
         if now - visit.since < min(5.0, self.bounds.client_stall_timeout / 2):
             return False
         queued = _unsent(visit.client_fd)

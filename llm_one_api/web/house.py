@@ -17,6 +17,7 @@ import gevent
 import structlog
 
 from llm_one_api.gateway.watch import Watch
+from llm_one_api.lifetime import BEHIND_CALLS
 from llm_one_api.stores.journal.lock import relay_is_running
 from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.web.health import Condition
@@ -130,6 +131,8 @@ class House:
             self._relay = subprocess.Popen(  # noqa: S603 (our own command)
                 RELAY, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=keep
             )
+            # What is done with records never delays a call.
+            os.setpriority(os.PRIO_PROCESS, self._relay.pid, BEHIND_CALLS)
             log.info("relay.spawned", pid=self._relay.pid)
 
     def _follow_lifeline(self, fd: int) -> None:

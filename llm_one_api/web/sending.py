@@ -37,14 +37,12 @@ class OneSend(wsgi.Response):  # type: ignore[misc]
 
     def write(self, arg: bytes) -> None:
         """Send a piece; an empty one sends the head alone."""
-        if not arg or self._omits_body:
-            super().write(arg)
-        elif not self.headers_sent:
-            self._send_with_head(arg)
-        elif self.chunked:
+        if self.headers_sent and self.chunked and arg and not self._omits_body:  # an event of a stream
             send_all(self.sock, b"%X\r\n%b\r\n" % (len(arg), arg))
-        else:
+        elif self.headers_sent or self._omits_body or not arg:
             super().write(arg)
+        else:
+            self._send_with_head(arg)
 
     def default_headers(self) -> list[str]:
         """Give the head's first lines."""

@@ -25,7 +25,7 @@ def carry(stream: bytes, cuts: set[int], *, hide: bool) -> tuple[bytes, StreamRe
     for start, end in pairwise([0, *sorted(cuts), len(stream)]):
         batch = cutter.feed(stream[start:end])
         if batch:
-            out += reader.feed(batch, whole=cutter.on_boundary)
+            out += reader.feed(batch, cutter.on_boundary)
     return out + reader.feed(cutter.rest), reader
 
 

@@ -43,6 +43,10 @@ class Answer:
         self.over = ""
 
     @property
+    def connection(self) -> Answer:
+        return self
+
+    @property
     def complete(self) -> bool:
         return not self._pieces
 
@@ -59,7 +63,7 @@ class Answer:
 class Broken:
     """A reader with a fault."""
 
-    def feed(self, batch: bytes, *, whole: bool = True) -> bytes:
+    def feed(self, batch: bytes, whole: bool = True) -> bytes:
         raise ZeroDivisionError
 
     def __getattr__(self, name: str) -> None:
