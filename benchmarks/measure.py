@@ -2,9 +2,9 @@
 
     .venv/bin/python benchmarks/measure.py --tools ../shared/bench [--rounds 3] [--seconds 10] [--nginx]
 
-The gunicorn process is pinned to core 0 and counted alone; the upstream, the load, Valkey, the relay and the Celery
-workers run on core 1, the last two behind it in priority as `up` runs them. Everything is on: recording to the journal, the key check, the ledger, `log` and `memory`. At
-the end the whole product's CPU time is told beside it, and the ledger is compared with what the upstream answered.
+The gunicorn process is pinned to core 0 and counted alone. The upstream, the load, Valkey, the relay and the Celery
+workers run on core 1, relay and workers behind the others in priority, as `up` runs them. Everything is on: recording
+to the journal, the key check, the ledger, `log` and `memory`. At the end the whole product's CPU time is told too.
 Needs gcc and wrk (and nginx with --nginx), and a quiet machine: figures are CPU seconds, but caches are shared.
 """
 
@@ -175,11 +175,16 @@ class Bench:
             return {**json.loads(load.stdout.read()), "peak_mb": peak}
 
     def round(self, seconds: int) -> dict[str, float]:
-        """Measure all phases once; the paced streams come first, while the process is as small as it ever is."""
+        """Measure all phases once, the gentle ones first: while the process is small, and no backlog is worked off."""
         self.pace(0)
         self.wrk(8, 2)
         self.settle()
         figures: dict[str, float] = {"errors": 0}
+        direct = self.wrk(1, 3, self.upstream_port, UPSTREAM_KEY)
+        alone = self.wrk(1, max(4, seconds // 2))
+        figures["added latency p50, ms"] = alone["p50_ms"] - direct["p50_ms"]
+        figures["added latency p99, ms"] = alone["p99_ms"] - direct["p99_ms"]
+        self.settle()
         for body, name in BODIES.items():
             before_mb = resident_mb(self.worker)
             paced = self._stream_phase(figures, f"paced, {name}", body, seconds, interval_us=20000)
@@ -196,10 +201,6 @@ class Bench:
         figures["whole product: CPU s per 1,000 requests"] = (self.product_cpu() - whole) / load["requests"] * 1000
         figures["requests/s, 32 connections"] = load["rps"]
         figures["errors"] += load["err_status"]
-        direct = self.wrk(1, 3, self.upstream_port, UPSTREAM_KEY)
-        alone = self.wrk(1, max(4, seconds // 2))
-        figures["added latency p50, ms"] = alone["p50_ms"] - direct["p50_ms"]
-        figures["added latency p99, ms"] = alone["p99_ms"] - direct["p99_ms"]
         figures["memory idle, MB a process"] = self.idle_mb
         return figures
 
