@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect
@@ -13,16 +9,6 @@ from sqlalchemy import inspect
 from llm_one_api.stores.ledger.engine import make_engine
 from llm_one_api.stores.ledger.schema import upgrade
 from llm_one_api.stores.ledger.tables import metadata
-from tests.harness.databases import empty_database
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'ledger.db'}"
-    else:
-        with empty_database(request.getfixturevalue("postgres_url")) as url:
-            yield url
 
 
 def test_the_migrations_make_the_tables_that_the_code_works_with(url: str) -> None:

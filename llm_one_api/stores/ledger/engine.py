@@ -12,6 +12,16 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import NullPool, QueuePool
 
 BUSY_SECONDS = 5.0
+_TO_POSTGRESQL = {
+    "connect_timeout": 5,
+    # Of a host that is gone without a word (a failover) the kernel tells us after some 15 s, not after minutes.
+    "tcp_user_timeout": 15_000,
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""How libpq connects, but for what the URL says otherwise."""
 
 
 def make_engine(url: str, *, keep_connections: bool = True) -> Engine:
@@ -32,7 +42,12 @@ def make_engine(url: str, *, keep_connections: bool = True) -> Engine:
         parsed,
         **pool,
         pool_pre_ping=True,  # a connection that the server has closed meanwhile is replaced, not used
-        connect_args={"connect_timeout": 5},
+        connect_args={
+            **{name: value for name, value in _TO_POSTGRESQL.items() if name not in parsed.query},
+            # psycopg goes on using a statement whose preparing failed with a row that the database refused, and so
+            # has the good rows after it refused too. Prepared statements would save nothing here.
+            "prepare_threshold": None,
+        },
         isolation_level="READ COMMITTED",
         hide_parameters=True,  # an error's text must not carry a record's values
     )

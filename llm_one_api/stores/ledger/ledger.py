@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import (
-    DataError,
-    IntegrityError,
-    InterfaceError,
-    OperationalError,
-    ProgrammingError,
-    SQLAlchemyError,
-    StatementError,
-)
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, StatementError
 
 from llm_one_api.stores.ledger import summary as sums
 from llm_one_api.stores.ledger.cursors import Cursors
 from llm_one_api.stores.ledger.engine import make_engine, reading
-from llm_one_api.stores.ledger.rows import Kept, to_record, to_row
+from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT, Kept, to_record, to_row
 from llm_one_api.stores.ledger.tables import ledger_seq, records, refused_records
 from llm_one_api.values import UsageRecord, Value
 
@@ -31,6 +24,7 @@ DatabaseError = SQLAlchemyError
 """What a database that is away or broken raises, by a name for those who know no SQLAlchemy."""
 
 LONGEST_REASON = 1000
+_NOT_ASCII = re.compile(r"[^\t\n\r\x20-\x7e]+")
 
 # Asked many times a second: to build one costs more than to execute it.
 _NEXT = select(records).where(records.c.seq > bindparam("after")).order_by(records.c.seq).limit(bindparam("most"))
@@ -106,13 +100,11 @@ class Ledger:
             last = connection.execute(
                 update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n)
             ).scalar_one()
-            ids = list(dict.fromkeys(record.request_id for record in batch))
-            known = self._known(connection, ids)
-            fresh, seen = [], set(known)
+            by_id: dict[str, UsageRecord] = {}
             for record in batch:
-                if record.request_id not in seen:
-                    seen.add(record.request_id)
-                    fresh.append(record)
+                by_id.setdefault(_id(record), record)
+            known = self._known(connection, list(by_id))
+            fresh = [record for name, record in by_id.items() if name not in known]
             kept, bad = self._insert(connection, fresh, last)
             self._note(connection, [*refused, *bad])
             if kept:
@@ -129,14 +121,15 @@ class Ledger:
         return found
 
     def _insert(self, connection: Connection, fresh: list[UsageRecord], last: int) -> tuple[int, list[Refused]]:
-        """Insert all at once; where the database refuses one, find it by inserting one by one."""
+        """Insert all at once; where one cannot be kept, find it by inserting one by one."""
         if not fresh:
             return 0, []
         try:
             with connection.begin_nested():
                 connection.execute(insert(records), [to_row(r, last + n) for n, r in enumerate(fresh, 1)])
-        except _REFUSALS as error:
-            _raise_if_away(error)
+        except Exception as error:
+            if not _is_of_the_values(error):
+                raise
         else:
             return len(fresh), []
         kept, bad = 0, []
@@ -144,8 +137,9 @@ class Ledger:
             try:
                 with connection.begin_nested():
                     connection.execute(insert(records), [to_row(record, last + kept + 1)])
-            except _REFUSALS as error:
-                _raise_if_away(error)
+            except Exception as error:
+                if not _is_of_the_values(error):
+                    raise
                 bad.append(refusal(record, f"the database refuses it: {_cause(error)}"))
             else:
                 kept += 1
@@ -184,37 +178,43 @@ class Ledger:
         return sums.newest(self._reading, limit, key, model)
 
 
-_REFUSALS = (DataError, IntegrityError, InterfaceError, ProgrammingError, StatementError, OverflowError, ValueError)
+def _is_of_the_values(error: Exception) -> bool:
+    """Tell whether the values of a record are at fault, and not the database, its tables or our rights in it.
 
-
-def _raise_if_away(error: Exception) -> None:
-    """Raise *error* again if it is about the connection and not about the record."""
-    if isinstance(error, OperationalError) or getattr(error, "connection_invalidated", False):
-        raise error
+    When in doubt it is the database: then the batch waits and comes again, and a refused record does not. So it is
+    where a row breaks a constraint too, for what is looked up under the lock leaves no other reason.
+    """
+    if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+        return isinstance(error.orig, (ArithmeticError, ValueError))  # met while the values were made ready
+    return isinstance(error, (DataError, ArithmeticError, ValueError))
 
 
 def _cause(error: Exception) -> str:
-    """Name what the driver said, without the statement and its values, which SQLAlchemy would add."""
+    """Name what the driver said in a line, without what SQLAlchemy and PostgreSQL add: the statement, the whole row."""
     cause = getattr(error, "orig", None) or error
-    return f"{type(cause).__name__}: {cause}".replace("\x00", "\ufffd")[:LONGEST_REASON]
+    said = getattr(getattr(cause, "diag", None), "message_primary", None) or str(cause).partition("\n")[0]
+    return f"{type(cause).__name__}: {said}".replace(NUL, REPLACEMENT)[:LONGEST_REASON]
 
 
 def refusal(record: UsageRecord, reason: str) -> Refused:
     """Set *record* aside with the reason."""
-    return Refused(request_id=_id(record.request_id), reason=reason, line=ascii_json(record))
+    return Refused(request_id=_id(record), reason=reason, line=ascii_json(msgspec.json.encode(record).decode()))
 
 
 def unreadable(line: str, reason: str) -> Refused:
     """Set a line aside that is no record; a digest of it is its name, so that it is noted once."""
     digest = hashlib.sha256(line.encode("utf-8", "backslashreplace")).hexdigest()[:32]
-    return Refused(request_id=f"line:{digest}", reason=reason[:LONGEST_REASON], line=ascii(line)[1:-1])
+    return Refused(request_id=f"line:{digest}", reason=reason[:LONGEST_REASON], line=ascii_json(line))
 
 
-def ascii_json(value: Any) -> str:
-    """Write JSON in ASCII alone: there is no database that refuses it."""
-    text = msgspec.json.encode(value).decode()
-    return text.encode("ascii", "backslashreplace").decode() if not text.isascii() else text
+def ascii_json(text: str) -> str:
+    """Write JSON, or what should be some, in ASCII alone: there is no database that refuses it.
+
+    All else can only stand in JSON's strings, where an escape means the same, so JSON stays JSON of the same meaning.
+    """
+    return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
-def _id(request_id: str) -> str:
-    return request_id.replace("\x00", "\ufffd")
+def _id(record: UsageRecord) -> str:
+    """Give the id of *record* as it stands in the tables."""
+    return record.request_id.replace(NUL, REPLACEMENT)
