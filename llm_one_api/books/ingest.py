@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -12,6 +12,9 @@ from llm_one_api.stores.ledger.ledger import Ingested, Refused, unreadable
 from llm_one_api.values import UsageRecord
 
 log = structlog.get_logger()
+
+DEEPEST = 64
+"""Levels of a provider's usage object that are kept: deeper ones could not be read again everywhere."""
 
 _decoder = msgspec.json.Decoder(UsageRecord)
 
@@ -33,11 +36,33 @@ def ingest(ledger: Ledger, lines: Sequence[str], ack: Callable[[], None]) -> Ing
     refused: list[Refused] = []
     for line in lines:
         try:
-            batch.append(_decoder.decode(line))
-        except (msgspec.DecodeError, UnicodeError) as error:
+            batch.append(_record(line))
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             refused.append(unreadable(line, f"it is no record: {error}"))
     done = ledger.ingest(batch, refused)
     if done.refused:
         log.error("ingest.refused", records=done.refused, see="table refused_records")
     ack()
     return done
+
+
+def _record(line: str) -> UsageRecord:
+    record = _decoder.decode(line)
+    # Counting is quick, and nearly always enough: what opens nothing is not deep.
+    if line.count("{") + line.count("[") > DEEPEST and _depth(record.usage_raw) > DEEPEST:
+        raise RecursionError(f"usage_raw is nested more than {DEEPEST} levels deep")
+    return record
+
+
+def _depth(value: Any) -> int:
+    """Count the levels of *value*, whatever their number: not by recursion."""
+    levels, level = 0, [value]
+    while level := [within for outer in level for within in _within(outer)]:
+        levels += 1
+    return levels
+
+
+def _within(value: Any) -> Sequence[Any]:
+    if isinstance(value, dict):
+        return tuple(value.values())
+    return value if isinstance(value, list) else ()

@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from llm_one_api.stores.journal.entries import Closed, Opened, framed
@@ -66,9 +67,18 @@ def test_an_entry_longer_than_a_piece_is_read_all_the_same(tmp_path: Path) -> No
     assert ids(seen) == ["x" * 5000, "after"]
 
 
-def test_an_entry_that_means_nothing_to_us_is_counted_and_stepped_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\x81\xa4type\xa3new",
+        msgspec.msgpack.encode({"type": "open", "request_id": "?"}).replace(b"?", b"\xff"),
+        msgspec.msgpack.encode({"type": "open"}).replace(b"\x81", b"\x82") + b"\xa1x" + b"\x91" * 5000,
+    ],
+    ids=["unknown", "no UTF-8", "without a bottom"],
+)
+def test_an_entry_that_means_nothing_to_us_is_counted_and_stepped_over(tmp_path: Path, payload: bytes) -> None:
     path = tmp_path / "segment"
-    path.write_bytes(framed(opened("a")) + frame(b"\x81\xa4type\xa3new") + framed(opened("b")))
+    path.write_bytes(framed(opened("a")) + frame(payload) + framed(opened("b")))
     reader = SegmentReader(path)
 
     assert ids(list(reader.read(final=True))) == ["a", "b"]
