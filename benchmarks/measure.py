@@ -11,6 +11,7 @@ Needs gcc and wrk (and nginx with --nginx), and a quiet machine: figures are CPU
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -185,6 +186,10 @@ class Bench:
         figures["added latency p50, ms"] = alone["p50_ms"] - direct["p50_ms"]
         figures["added latency p99, ms"] = alone["p99_ms"] - direct["p99_ms"]
         self.settle()
+        shares = self.own_share(4)
+        figures["the gateway's own share of it p50, ms"] = shares[len(shares) // 2]
+        figures["the gateway's own share of it p99, ms"] = shares[len(shares) * 99 // 100]
+        self.settle()
         for body, name in BODIES.items():
             before_mb = resident_mb(self.worker)
             paced = self._stream_phase(figures, f"paced, {name}", body, seconds, interval_us=20000)
@@ -217,6 +222,20 @@ class Bench:
         figures["errors"] += result["errors"]
         self.settle()
         return result
+
+    def own_share(self, seconds: int) -> list[float]:
+        """Call over one connection; give what each answer says of the gateway's own share, in ms, in order of size."""
+        body = (self.folder / "body.json").read_bytes()
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        shares, end = [], time.monotonic() + seconds
+        while time.monotonic() < end:
+            connection.request("POST", "/v1/chat/completions", body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            shares.append(float(answer.headers["x-llm-one-api-overhead-ms"]))
+        connection.close()
+        return sorted(shares)
 
     def settle(self) -> None:
         """Wait until the records are in the ledger and delivered, so that phases do not overlap."""
