@@ -143,6 +143,13 @@ def test_the_upstream_reads_the_model_that_we_read(
     assert (record.model, record.stream) == ("m", False)
 
 
+@pytest.mark.parametrize("number", [b"1e999", b"9" * 5000], ids=["out of range", "long"])
+def test_stream_options_that_we_cannot_read_are_kept(it: Gateway, upstream: Upstream, number: bytes) -> None:
+    post(it, b'{"model":"m","stream":true,"stream_options":{"x":%b}}' % number)
+
+    assert upstream.seen[0].body.endswith(b'"stream_options":{"x":%b,"include_usage":true}}' % number)
+
+
 @pytest.mark.parametrize("body", [b'{"model":"m","model":"x"}', b'{"mod\\u0065l":"m","model":"x"}'])
 def test_a_model_that_is_named_twice_is_the_last_one(it: Gateway, upstream: Upstream, body: bytes) -> None:
     assert post(it, body).json()["error"]["code"] == "model_not_found"

@@ -207,6 +207,7 @@ def test_events_that_mean_nothing_pass_and_hide_no_usage(it: Gateway, upstream: 
         b": comment\n\n",
         b'data: {"usage":5,"choices":7,"error":null}\n\n',
         b'data: {"usage":{"prompt_tokens":NaN}}\n\n',
+        b'data: {"choices":[{}],"usage":{"prompt_tokens":%b}}\n\n' % (b"9" * 5000),
         b"data: null\n\n",
     ]
     upstream.answer(
@@ -225,12 +226,15 @@ def test_events_that_mean_nothing_pass_and_hide_no_usage(it: Gateway, upstream: 
     [
         b'{"x":' + b"[" * 100_000,
         b'{"usage":{"prompt_tokens":NaN}}',
+        b'{"usage":{"prompt_tokens":%b}}' % (b"9" * 5000),
+        b'{"usage":{"prompt_tokens":-1e400,"total_tokens":"5"}}',
+        b'{"usage":{"x":"\xff","prompt_tokens":5}}',
         b'{"usage":[1],"choices":"x","model":5}',
         b'{"model":"\\ud800","usage":{"prompt_tokens":1}}',
         b"\xff\xfe",
         b"",
     ],
-    ids=["deep", "NaN", "wrong types", "surrogate", "not UTF-8", "empty"],
+    ids=["deep", "NaN", "long", "range", "text", "wrong types", "surrogate", "not UTF-8", "empty"],
 )
 def test_an_answer_that_we_cannot_read_passes_and_its_usage_is_unknown(
     it: Gateway, upstream: Upstream, body: bytes
