@@ -109,6 +109,7 @@ class Bench:
             return process
 
         assert redis.process is not None
+        self.others_base = redis.process
         os.sched_setaffinity(redis.process.pid, {int(LOAD_CORE)})
         self.upstream = start(
             "upstream", LOAD_CORE, folder / "upstream", "--port", str(self.upstream_port), "--key", UPSTREAM_KEY
@@ -121,7 +122,6 @@ class Bench:
             start("ingest", LOAD_CORE, *behind, *celery, "ingest", "-c", "1"),
             start("deliver", LOAD_CORE, *behind, *celery, "deliver,jobs", "-c", "2"),
         ]
-        self.others_base = redis.process
         self.gunicorn = start(
             "gunicorn",
             GATEWAY_CORE,
@@ -171,8 +171,7 @@ class Bench:
             while load.poll() is None:
                 peak = max(peak, resident_mb(self.worker))
                 time.sleep(0.25)
-            assert load.stdout is not None
-            assert load.returncode == 0
+            assert load.stdout is not None and load.returncode == 0  # noqa: PT018
             return {**json.loads(load.stdout.read()), "peak_mb": peak}
 
     def round(self, seconds: int) -> dict[str, float]:
@@ -187,8 +186,8 @@ class Bench:
         figures["added latency p99, ms"] = alone["p99_ms"] - direct["p99_ms"]
         self.settle()
         shares = self.own_share(4)
-        figures["the gateway's own share of it p50, ms"] = shares[len(shares) // 2]
-        figures["the gateway's own share of it p99, ms"] = shares[len(shares) * 99 // 100]
+        for percent in (50, 99):
+            figures[f"the gateway's own share of it p{percent}, ms"] = shares[len(shares) * percent // 100]
         self.settle()
         for body, name in BODIES.items():
             before_mb = resident_mb(self.worker)
