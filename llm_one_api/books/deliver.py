@@ -3,7 +3,8 @@
 One delivery a plugin at a time: the lease on its cursor sees to that, in all processes. The cursor moves after each
 chunk, so a crash repeats at most a chunk; an `ExactStatsPlugin` keeps its own place and repeats nothing. What a plugin
 raises is told with its name, ends this delivery with the records before it counted as delivered, and puts off the next
-one; another plugin does not notice.
+one; another plugin does not notice. A plugin that hangs where Python cannot end it (in C, waiting for its server) costs
+this process, which would else be missing for the others.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
@@ -21,7 +22,7 @@ import structlog
 
 from llm_one_api.plugins.interfaces import ResponseInfo
 from llm_one_api.plugins.running import Running, StatsPlugins
-from llm_one_api.plugins.timelimit import CallCutError
+from llm_one_api.plugins.scrub import place_of
 from llm_one_api.values import UsageRecord, Value
 
 log = structlog.get_logger()
@@ -130,21 +131,24 @@ def deliver(
     pace: Pace = Pace(),  # noqa: B008  # frozen
     *,
     clock: Callable[[], float] = time.monotonic,
+    end_process: Callable[[int], object] = os._exit,
 ) -> Delivered:
     """Hand plugin *name* what it has not had yet, until it has caught up.
 
-    Raises only what the ledger raises.
+    Raises only what the ledger raises. Where the plugin hangs for good, the process ends by *end_process*.
     """
-    delivery = _Delivery(ledger, name, plugins, pace, clock)
-    more = False
+    delivery = _Delivery(ledger, name, plugins, pace, clock, end_process)
+    more, newest = False, 0
     try:
         while not more:
             with delivery.leased() as leased:
                 if not leased:
                     break  # whoever has the lease looks once more after giving it back
                 more = not delivery.run()
-            # A record that was committed after the last look, but whose hint found us still holding the lease.
-            if ledger.last_seq() <= delivery.place:
+            # A record may be there that was committed after the last look, but whose hint found us still holding the
+            # lease. One that was there before that look and did not come is gone from the ledger.
+            before, newest = newest, ledger.last_seq()
+            if newest <= max(delivery.place, before):
                 break
     except _LostLeaseError:
         log.warning("delivery.lease_lost", plugin=name)
@@ -153,22 +157,22 @@ def deliver(
     return Delivered(records=delivery.records, more=more)
 
 
+@dataclass
 class _Delivery(Generic[L]):
     """One delivery under way."""
 
-    lease: L
+    _ledger: Ledger[L]
+    _name: str
+    _plugins: StatsPlugins
+    _pace: Pace
+    _clock: Callable[[], float]
+    _end_process: Callable[[int], object]
+    lease: L = field(init=False)
+    records: int = 0
+    place: int = 0
 
-    def __init__(
-        self, ledger: Ledger[L], name: str, plugins: StatsPlugins, pace: Pace, clock: Callable[[], float]
-    ) -> None:
-        self._ledger = ledger
-        self._name = name
-        self._plugins = plugins
-        self._pace = pace
-        self._clock = clock
-        self._end = clock() + pace.run_for
-        self.records = 0
-        self.place = 0
+    def __post_init__(self) -> None:
+        self._end = self._clock() + self._pace.run_for
 
     @contextmanager
     def leased(self) -> Iterator[bool]:
@@ -180,9 +184,14 @@ class _Delivery(Generic[L]):
             return
         self.lease, self._failures = lease, lease.failures
         try:
-            yield True
+            with self._plugins.watching(self._hung):
+                try:
+                    yield True
+                except _PluginError:
+                    self._plugins.drop(self._name)
+                    raise
         except _PluginError as error:
-            self._failed(str(error))
+            self._put_off(str(error))
             raise
         except _LostLeaseError:
             raise
@@ -243,11 +252,12 @@ class _Delivery(Generic[L]):
             if self._call(plugin.record_batch, self.place, kept[-1].seq, infos):
                 self.place = kept[-1].seq
                 self.records += len(kept)
+                if len(kept) < self._pace.chunk:
+                    return True
             else:
-                self.place = self._call(plugin.position, self.lease.since)
-                continue
-            if len(kept) < self._pace.chunk:
-                return True
+                before, self.place = self.place, self._call(plugin.position, self.lease.since)
+                if self.place == before:
+                    raise _PluginError("record_batch did not return True, and position is what it was")
             self._advance()
             if self._clock() >= self._end:
                 return False
@@ -265,36 +275,26 @@ class _Delivery(Generic[L]):
         """Call what is the plugin's, so that its errors can be told from ours."""
         try:
             return call(*arguments)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # also SystemExit, and asyncio's and trio's Cancelled
-            where = _place_of(error)
+        except BaseException as error:  # also SystemExit, KeyboardInterrupt, and asyncio's and trio's Cancelled
+            where = place_of(error)
             text = self._plugins.tell(self._name, error)
             raise _PluginError(f"{text} ({where})" if where else text) from None
 
-    def _failed(self, error: str) -> None:
-        """Say so, throw the instance away and put off the next try, longer each time."""
+    def _put_off(self, error: str) -> None:
+        """Say that the plugin failed and put off the next try, longer each time."""
         pace, failures = self._pace, self.lease.failures
         retry_in = min(pace.retry_max, pace.retry_min * 2 ** min(failures, 30))
         log.error(
-            "plugin.failed",
-            plugin=self._name,
-            error=error,
-            after_seq=self.place,
-            failures=failures + 1,
-            retry_in=retry_in,
-        )
-        self._plugins.drop(self._name)
+            "plugin.failed", plugin=self._name, error=error,
+            after_seq=self.place, failures=failures + 1, retry_in=retry_in,
+        )  # fmt: skip
         self._ledger.cursors.fail(self.lease, error, retry_in)
 
-
-def _place_of(error: BaseException) -> str:
-    """Tell the file and line that raised; not more of a traceback, for its texts may hold secrets."""
-    cut = error.__context__ if isinstance(error.__context__, CallCutError) else error
-    trace, where = cut.__traceback__, ""
-    while trace is not None:
-        file = Path(trace.tb_frame.f_code.co_filename).name
-        if file not in {"deliver.py", "running.py", "timelimit.py"}:
-            where = f"{file}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return where
+    def _hung(self, error: str) -> None:
+        """Put the plugin off, and end the process that it holds. Called from another thread."""
+        try:
+            with suppress(_LostLeaseError):
+                self._advance()
+            self._put_off(error)
+        finally:
+            self._end_process(os.EX_SOFTWARE)

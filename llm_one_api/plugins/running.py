@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from llm_one_api.plugins.interfaces import (
     StatsPlugin,
 )
 from llm_one_api.plugins.scrub import scrub
-from llm_one_api.plugins.timelimit import time_limit
+from llm_one_api.plugins.timelimit import Watchdog, time_limit
 
 log = structlog.get_logger()
 
@@ -28,11 +29,12 @@ log = structlog.get_logger()
 class Running:
     """One instance of a stats plugin. Plain or `async`, each call of it ends within the time limit."""
 
-    def __init__(self, make: Callable[[], StatsPlugin], call_timeout: float) -> None:
+    def __init__(self, make: Callable[[], StatsPlugin], call_timeout: float, watchdog: Watchdog | None = None) -> None:
         """Construct and initialize it; raises whatever the plugin raises, having cleaned up."""
         self._limit = call_timeout
+        self._watchdog = watchdog
         self._runner: asyncio.Runner | None = None
-        with time_limit(call_timeout, "the constructor"):
+        with self._limited("the constructor"):
             self.plugin = make()
         self._wants_request = type(self.plugin).record_request is not StatsPlugin.record_request
         try:
@@ -55,12 +57,12 @@ class Running:
 
     def position(self, since: int) -> int:
         """Ask for its place; only if it is exact."""
-        with time_limit(self._limit, "position"):
+        with self._limited("position"):
             return self._must_be_exact().position(since)
 
     def record_batch(self, after: int, upto: int, infos: Sequence[ResponseInfo]) -> bool:
         """Hand it a batch; only if it is exact."""
-        with time_limit(self._limit, "record_batch"):
+        with self._limited("record_batch"):
             return self._must_be_exact().record_batch(after, upto, infos)
 
     def close(self) -> None:
@@ -69,7 +71,7 @@ class Running:
             self._call(self.plugin.cleanup)
         finally:
             if self._runner is not None:
-                with time_limit(self._limit, "ending its async tasks"):
+                with self._limited("ending its async tasks"):
                     self._runner.close()
                 self._runner = None
 
@@ -78,8 +80,11 @@ class Running:
             raise TypeError(f"{type(self.plugin).__name__} is no ExactStatsPlugin")
         return self.exact
 
+    def _limited(self, what: str) -> AbstractContextManager[None]:
+        return time_limit(self._limit, what, self._watchdog)
+
     def _call(self, hook: Callable[..., Any], *arguments: Any) -> None:
-        with time_limit(self._limit, hook.__name__):
+        with self._limited(hook.__name__):
             result = hook(*arguments)
             if inspect.isawaitable(result):
                 if self._runner is None:
@@ -107,8 +112,12 @@ class StatsPlugins:
         context: PluginContext,
         *,
         call_timeout: float = 10.0,
+        grace: float = 5.0,
     ) -> None:
-        """Find their classes and check their sections; raise ConfigError with all that is wrong. Makes no instance."""
+        """Find their classes and check their sections; raise ConfigError with all that is wrong. Makes no instance.
+
+        A call that takes *call_timeout* is ended; one that goes on for *grace* after that is hung (`watching`).
+        """
         faults = manager.check("stats", names, sections)
         if faults:
             raise ConfigError(faults, "plugins")
@@ -116,6 +125,7 @@ class StatsPlugins:
         self.context = context
         self._sections = sections
         self._limit = call_timeout
+        self._watchdog = Watchdog(grace)
         self._running: dict[str, Running] = {}
         self._pid = os.getpid()
 
@@ -125,7 +135,7 @@ class StatsPlugins:
             # Forked: the instances are the parent's, with its connections.
             self._running, self._pid = {}, os.getpid()
         if name not in self._running:
-            self._running[name] = Running(lambda: self._make(name), self._limit)
+            self._running[name] = Running(lambda: self._make(name), self._limit, self._watchdog)
         return self._running[name]
 
     def drop(self, name: str) -> None:
@@ -135,15 +145,18 @@ class StatsPlugins:
             return
         try:
             running.close()
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
             log.warning("plugin.cleanup_failed", plugin=name, error=self.tell(name, error))
+
+    def watching(self, hung: Callable[[str], None]) -> AbstractContextManager[None]:
+        """Watch the calls of a block; *hung* is called from another thread if one hangs where Python cannot end it."""
+        return self._watchdog.watching(hung)
 
     def close(self) -> None:
         """Clean up all instances."""
         for name in list(self._running):
             self.drop(name)
+        self._watchdog.close()
 
     def tell(self, name: str, error: BaseException) -> str:
         """Put an error of plugin *name* into one line without its secrets."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from llm_one_api.plugins.interfaces import PluginContext
+from llm_one_api.plugins.timelimit import CallCutError
 
 _SHORT = 6
 """Shorter texts than this in a section are words such as `json`, but for passwords in URLs."""
@@ -23,6 +25,18 @@ def scrub(error: BaseException, section: Mapping[str, Any], context: PluginConte
         text = text.replace(secret, "***")
     text = _PASSWORD.sub(lambda found: found[0].replace(found[1], "***"), text)
     return " ".join(text.split())[:_LONGEST]
+
+
+def place_of(error: BaseException) -> str:
+    """Tell the plugin's file and line that raised; not more of a traceback, for its texts may hold secrets."""
+    cut = error.__context__ if isinstance(error.__context__, CallCutError) else error
+    trace, where = cut.__traceback__, ""
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename).name
+        if file not in {"deliver.py", "running.py", "timelimit.py"}:
+            where = f"{file}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return where
 
 
 def _secrets(value: Any) -> Iterator[str]:
