@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -23,6 +23,12 @@ _DISABLED = AuthResult(authenticated=False, error="This API key is disabled.")
 
 def _fault(message: str) -> PydanticCustomError:
     return PydanticCustomError("told", "{told}", {"told": message})
+
+
+class _Again(NamedTuple):
+    """Stands in the place of a key that an entry before has too."""
+
+    first: int
 
 
 class ApiKey(BaseModel):
@@ -40,6 +46,20 @@ class ApiKey(BaseModel):
     enabled: bool = True
     expires: datetime | date | None = None
     """A date is the last day on which the key works, in the configured zone; a time needs its offset."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_an_entry(cls, entry: Any) -> Any:
+        if not isinstance(entry, dict | ApiKey):
+            raise _fault("must be a key (in quotes, if it looks like a number), or a section with key or key_sha256")
+        return entry
+
+    @field_validator("key", "key_sha256", mode="before")
+    @classmethod
+    def _is_not_there_yet(cls, key: Any) -> Any:
+        if isinstance(key, _Again):
+            raise _fault(f"is the same key as that of entry {key.first} (counted from 0)")
+        return key
 
     @field_validator("key")
     @classmethod
@@ -103,21 +123,28 @@ class AuthSettings(BaseModel):
 
     @field_validator("api_keys", mode="before")
     @classmethod
-    def _short_form(cls, entries: Any) -> Any:
-        """Take a bare text for a key with nothing more to say."""
+    def _plain(cls, entries: Any) -> Any:
+        """Take a bare text for a key with nothing more to say; mark each key that was there before."""
         if not isinstance(entries, list | tuple):
             return entries
-        return [{"key": entry} if isinstance(entry, str) else entry for entry in entries]
-
-    @field_validator("api_keys")
-    @classmethod
-    def _one_each(cls, entries: tuple[ApiKey, ...]) -> tuple[ApiKey, ...]:
         seen: dict[str, int] = {}
-        for number, entry in enumerate(entries):
-            first = seen.setdefault(entry.digest, number)
-            if first != number:
-                raise _fault(f"has the same key twice, at {first} and at {number} (counted from 0)")
-        return entries
+        return [
+            _marked({"key": entry} if isinstance(entry, str) else entry, number, seen)
+            for number, entry in enumerate(entries)
+        ]
+
+
+def _marked(entry: Any, number: int, seen: dict[str, int]) -> Any:
+    """Give *entry* with `_Again` for a key whose digest is in *seen*; where it was first is kept there."""
+    if not isinstance(entry, dict):
+        return entry
+    marked = dict(entry)
+    for name in ("key", "key_sha256"):
+        key = entry.get(name)
+        if key and isinstance(key, str):
+            first = seen.setdefault(_sha256(key) if name == "key" else key.lower(), number)
+            marked[name] = key if first == number else _Again(first)
+    return marked
 
 
 class DefaultAuthPlugin(AuthPlugin):

@@ -121,7 +121,8 @@ class StatsPlugin(Plugin):
     """Keeps what happened. Runs in the workers, after the caller has been answered and the ledger has the record.
 
     Delivery is at least once and in the order of the ledger: after a crash a call may come again, so go by
-    `request_id`. A plugin that raises is retried in a fresh instance, with backoff, and delays nobody but itself.
+    `request_id`. A plugin that raises is retried in a fresh instance, with backoff, and delays nobody but itself. So is
+    one that takes longer than `delivery.call_timeout`; where Python cannot end it, its process ends.
     """
 
     def record_response(self, response_info: ResponseInfo) -> Awaitable[None] | None:

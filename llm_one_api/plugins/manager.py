@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
@@ -34,6 +35,21 @@ from llm_one_api.plugins.scrub import scrub
 KINDS: Mapping[str, type[Plugin]] = {"stats": StatsPlugin, "auth": AuthPlugin, "model_route": ModelRoutePlugin}
 """Kind → its base class. Its entry points are in the group `llm_one_api.<kind>`."""
 
+_SAID = {
+    "missing": "must be given",
+    "string_type": "must be a text",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    **dict.fromkeys(["int_type", "int_parsing", "int_from_float", "int_parsing_size"], "must be a whole number"),
+    **dict.fromkeys(["float_type", "float_parsing", "decimal_type", "decimal_parsing"], "must be a number"),
+    **dict.fromkeys(["list_type", "tuple_type", "set_type", "frozen_set_type"], "must be a list"),
+    **dict.fromkeys(
+        ["dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"],
+        "must be a section (lines of name: value below it)",
+    ),
+}
+"""What pydantic says in words of Python's, in words of the config file's."""
+
 Sections = Mapping[str, Mapping[str, Any]]
 P = TypeVar("P", bound=Plugin)
 
@@ -52,9 +68,14 @@ def find(kind: str, name: str) -> type[Plugin]:
 
 
 def check(kind: str, on: Sequence[str], sections: Sections) -> list[Fault]:
-    """Tell everything wrong with the plugins *on* and their sections, without constructing any."""
+    """Tell everything wrong with the plugins *on* and with *sections*, without constructing any."""
     found = []
+    for name in sections:
+        if name not in on and name not in names(kind):
+            found.append(Fault(f"{kind}.{name}", _nobody(kind, name)))
     for number, name in enumerate(on):
+        if name in on[:number]:
+            continue  # that it is on twice is told by the settings
         cls, wrong = _look(kind, name)
         found += [Fault(f"plugins.{kind}.{number}", message) for message in wrong]
         if cls is not None:
@@ -104,9 +125,7 @@ def _look(kind: str, name: str) -> tuple[type[Plugin] | None, list[str]]:
         entry.value: entry for entry in entry_points(group=f"llm_one_api.{kind}", name=name)
     }
     if not entries:
-        near = get_close_matches(name, names(kind), 1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        return None, [f"there is no {kind} plugin {name!r}; {meant}installed: {', '.join(names(kind)) or 'none'}"]
+        return None, [_nobody(kind, name)]
     if len(entries) > 1:
         return None, [f"there are several {kind} plugins {name!r}: {', '.join(sorted(entries))}; uninstall all but one"]
     (entry,) = entries.values()
@@ -116,6 +135,12 @@ def _look(kind: str, name: str) -> tuple[type[Plugin] | None, list[str]]:
         return None, [f"plugin {name!r} cannot be imported from {entry.value}: {type(error).__name__}: {error}"]
     wrong = [f"plugin {name!r}: {fault}" for fault in faults(cls, KINDS[kind])]
     return (None if wrong else cls), wrong
+
+
+def _nobody(kind: str, name: str) -> str:
+    near = get_close_matches(name, names(kind), 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"there is no {kind} plugin {name!r}; {meant}installed: {', '.join(names(kind)) or 'none'}"
 
 
 def _section_faults(cls: type[Plugin], path: str, section: Any) -> list[Fault]:
@@ -129,7 +154,7 @@ def _section_faults(cls: type[Plugin], path: str, section: Any) -> list[Fault]:
         # Only where, what was expected, and names: an input might be a secret.
         return [
             Fault(".".join([path, *map(str, detail["loc"])]), _words(detail, cls))
-            for detail in error.errors(include_url=False, include_input=False)
+            for detail in error.errors(include_url=False)
         ]
     except Exception as error:
         return [Fault(path, f"cannot be checked: {scrub(error, section or {}, None)}")]
@@ -137,11 +162,15 @@ def _section_faults(cls: type[Plugin], path: str, section: Any) -> list[Fault]:
 
 
 def _words(detail: ErrorDetails, cls: type[Plugin]) -> str:
-    """Put pydantic's finding as the rest of the settings does."""
-    if detail["type"] == "extra_forbidden":
+    """Put pydantic's finding as the rest of the settings does; what was written is not repeated."""
+    kind = detail["type"]
+    if kind == "extra_forbidden":
         known = list(cls.config_model.model_fields) if cls.config_model and len(detail["loc"]) == 1 else []
         near = get_close_matches(str(detail["loc"][-1]), known, 1)
         return "unknown setting" + (
             f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}" * bool(known)
         )
-    return detail["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if kind == "string_type" and not isinstance(detail["input"], list | dict | None):
+        return "must be a text: put it in quotes"
+    said = detail["msg"].removeprefix("Value error, ")
+    return _SAID.get(kind) or re.sub(r"^\w+ should ", "must ", said)

@@ -70,6 +70,9 @@ Hours = Annotated[float, Field(ge=0, le=87600, allow_inf_nan=False), Expect("hou
 Seconds = Annotated[
     float, Field(gt=0, le=86400, allow_inf_nan=False), Expect("a number of seconds above 0, at most 86400")
 ]
+CallSeconds = Annotated[
+    float, Field(gt=0, le=60, allow_inf_nan=False), Expect("a number of seconds above 0, at most 60")
+]
 SecondsOrNone = Annotated[
     float | None, Field(gt=0, le=86400, allow_inf_nan=False), Expect("a number of seconds above 0, at most 86400")
 ]
@@ -119,7 +122,7 @@ def _is_path(text: Any) -> Any:
     return text
 
 
-def _words(text: Any) -> Any:
+def listed(text: Any) -> Any:
     """Take one name for a list of one; the founding document writes lists."""
     return [part.strip() for part in text.split(",") if part.strip()] if isinstance(text, str) else text
 
@@ -127,6 +130,12 @@ def _words(text: Any) -> Any:
 def _one_each(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise fault("names a plugin twice")
+    return names
+
+
+def _some(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise fault("names no plugin, so that no call could be served; leave it out for the default")
     return names
 
 
@@ -147,14 +156,15 @@ Rotation = Annotated[
 ]
 Proxy = Annotated[str, AfterValidator(_network), Expect("an address or a network, such as 10.0.0.0/8")]
 Proxies = Annotated[
-    tuple[Proxy, ...], BeforeValidator(_words), Expect("a list of addresses and networks, such as [10.0.0.0/8]")
+    tuple[Proxy, ...], BeforeValidator(listed), Expect("a list of addresses and networks, such as [10.0.0.0/8]")
 ]
 PluginNames = Annotated[
     tuple[Annotated[str, Field(min_length=1)], ...],
-    BeforeValidator(_words),
+    BeforeValidator(listed),
     AfterValidator(_one_each),
     Expect("a list of plugin names, such as [log, memory]"),
 ]
+OneOrMorePluginNames = Annotated[PluginNames, AfterValidator(_some)]
 ApiKey = Annotated[SecretStr, AfterValidator(_is_header_safe), Expect("a text", secret=True)]
 ApiKeyOrNone = Annotated[
     SecretStr | None, AfterValidator(lambda key: key and _is_header_safe(key)), Expect("a text", secret=True)
@@ -225,8 +235,16 @@ def _is_ledger(url: str) -> Url:
         if host or not path.strip("/") or ":memory:" in path or "mode=memory" in url:
             raise fault("must name a file that all processes share: sqlite:///data/ledger.db (three slashes: relative)")
         return Url(url)
+    if re.search(r":\d+,", host):
+        raise fault(
+            "must name several hosts that have ports at its end: "
+            "postgresql://user:password@/database?host=one:5432&host=two:5432"
+        )
+    _has_port(url)
     if scheme not in {"postgresql", "postgresql+psycopg"} or not path.strip("/"):
         raise ValueError("no ledger URL")
+    if urlsplit(url).netloc.count("@") > 1:
+        raise fault("must have no @ in its user or password; write it as %40")
     return Url(url)
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from llm_one_api.errors import ConfigError, Fault
 from llm_one_api.settings.faults import explain
+from llm_one_api.settings.kinds import listed
 from llm_one_api.settings.overriding import override
 from llm_one_api.settings.reading import MAX_BYTES, Document, Keys, Reader, UnreadableError, compose, decode
 from llm_one_api.settings.schema import PLUGIN_KINDS, Settings
@@ -94,15 +95,36 @@ def _read(raw: bytes, document: Document, environ: Mapping[str, str]) -> None:
 def _check_plugins(document: Document, check: PluginCheck) -> None:
     """Let the plugins check what is theirs, also when something else is wrong."""
     for kind in PLUGIN_KINDS:
-        try:
-            part = Settings.model_validate({k: document.data.get(k) for k in ("plugins", kind)})
-        except ValidationError:
-            continue  # its faults are told already, and there is nothing to hand over
-        for fault in check(kind, getattr(part.plugins, kind), getattr(part, kind)):
+        for fault in check(kind, _names(document, kind), _sections(document, kind)):
             known = next((path for path in document.origins if ".".join(path) == fault.path), None)
             path = known or tuple(fault.path.split("."))
             if not document.is_told(path):
                 document.blame(path, fault.message)
+
+
+def _names(document: Document, kind: str) -> Sequence[str]:
+    """Give the names of the plugins that are on; what is no name is told already."""
+    names = listed(_at(document.data, ("plugins", kind)))
+    if names is None:
+        return tuple(getattr(Settings().plugins, kind))
+    if not isinstance(names, list):
+        return ()
+    document.unread.update(
+        ("plugins", kind, str(n)) for n, name in enumerate(names) if not name or not isinstance(name, str)
+    )
+    return [str(name) for name in names]
+
+
+def _sections(document: Document, kind: str) -> Mapping[str, Mapping[str, Any]]:
+    """Give the sections of plugins that can be handed over; what is wrong with the others is told already."""
+    sections = document.data.get(kind)
+    usable = {}
+    for name, section in sections.items() if isinstance(sections, dict) else ():
+        if isinstance(section, dict | None):
+            usable[name] = section or {}
+        else:
+            document.unread.add((kind, name))
+    return usable
 
 
 def _check_sample_key(document: Document) -> None:

@@ -244,8 +244,9 @@ class Reader:
             value = self._environ.get(name)
             if default is not None:
                 return value or default
-            if value is None:
-                complaints.append(f"the environment variable {name} is not set (${{{name}:-default}} gives a default)")
+            if not value:
+                state = "not set" if value is None else "empty"
+                complaints.append(f"the environment variable {name} is {state} (${{{name}:-default}} gives a default)")
             return value or ""
 
         filled = _VARIABLE.sub(variable, text)

@@ -15,6 +15,7 @@ from llm_one_api.settings.kinds import (
     Batch,
     BatchWait,
     BrokerUrlOrNone,
+    CallSeconds,
     Count,
     CountOrNone,
     Expect,
@@ -24,6 +25,7 @@ from llm_one_api.settings.kinds import (
     Hours,
     KeyPrefix,
     LedgerUrl,
+    OneOrMorePluginNames,
     PluginNames,
     Port,
     Processes,
@@ -88,15 +90,15 @@ class ServerSettings(Section):
     half_close: Literal["gone", "allow"] = "gone"
     """A caller ended its sending side: `gone` takes it for having left, as nginx does; `allow` goes on answering."""
     trusted_proxies: Proxies = ()
-    """Whose `X-Forwarded-For` is believed."""
+    """Proxies from which gunicorn takes `X-Forwarded-Proto`. Nothing that is done or recorded depends on it."""
 
 
 class PluginsSettings(Section):
     """Which plugins are on, by name. With several, `auth` and `model_route` are asked in this order."""
 
-    auth: PluginNames = ("default_auth",)
+    auth: OneOrMorePluginNames = ("default_auth",)
     """Who knows the keys; the first that accepts a key decides."""
-    model_route: PluginNames = ("default_router",)
+    model_route: OneOrMorePluginNames = ("default_router",)
     """Who knows the models; `default_router` reads `models` below."""
     stats: PluginNames = ("log", "memory")
     """Who is told of every finished call."""
@@ -180,11 +182,15 @@ class RelaySettings(Section):
         return _ascending(self, "resend_min", "resend_max")
 
 
+_CALLS_BEFORE_RENEWAL = 4
+"""The constructor, `initialize`, `record_request` and `record_response`."""
+
+
 class DeliverySettings(Section):
     """How stats plugins are called."""
 
-    call_timeout: Seconds = 10.0
-    """Seconds that one call of a plugin may take."""
+    call_timeout: CallSeconds = 10.0
+    """Seconds that one call of a plugin may take. One that then cannot be ended, as it hangs in C, ends its process."""
     lease: Seconds = 60.0
     """Seconds for which a worker holds a plugin, renewed while it works; then another may go on."""
     retry_min: Seconds = 1.0
@@ -194,9 +200,24 @@ class DeliverySettings(Section):
 
     @model_validator(mode="after")
     def _in_order(self) -> DeliverySettings:
-        if self.lease <= self.call_timeout:
-            raise fault(f"must be longer than delivery.call_timeout ({self.call_timeout:g})", field="lease")
+        if self.lease <= _CALLS_BEFORE_RENEWAL * self.call_timeout:
+            raise fault(
+                f"must be longer than four times delivery.call_timeout ({self.call_timeout:g}): "
+                "a plugin may be called so often before it is renewed",
+                field="lease",
+            )
         return _ascending(self, "retry_min", "retry_max")
+
+
+def _without_effect(section: S, feature: str, *names: str) -> S:
+    """Refuse a setting of a feature that is not there yet, unless `enabled` beside it says that it is off."""
+    given = [name for name in names if name in section.model_fields_set]
+    if given and "enabled" not in section.model_fields_set:
+        raise fault(
+            f"{feature} not available in this version (has not landed yet); leave it out, or set enabled to false",
+            field=given[0],
+        )
+    return section
 
 
 class RateLimitSettings(Section):
@@ -206,6 +227,10 @@ class RateLimitSettings(Section):
     """Whether there are any; must be false in this version."""
     requests_per_minute: CountOrNone = None
     """Requests that a key may make in a minute."""
+
+    @model_validator(mode="after")
+    def _is_off(self) -> RateLimitSettings:
+        return _without_effect(self, "rate limits are", "requests_per_minute")
 
 
 class PrometheusSettings(Section):
@@ -222,6 +247,10 @@ class PrometheusSettings(Section):
         "error_rate",
     )
     """Which of them."""
+
+    @model_validator(mode="after")
+    def _is_off(self) -> PrometheusSettings:
+        return _without_effect(self, "the Prometheus export is", "port", "metrics")
 
 
 class MonitoringSettings(Section):

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import structlog
 from flask import Flask, Response, request
 
 from llm_one_api.errors import InvalidKey
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.web.door import api_key
+
+log = structlog.get_logger()
 
 
 class Condition:
@@ -39,9 +42,12 @@ def register(app: Flask, condition: Condition, authenticate: Authenticate, drain
         body: dict[str, Any] = {"status": "degraded" if condition.missing else "ok"}
         try:  # what is missing is told to those with a key only
             authenticate(api_key(request.environ))
-            body["missing"] = condition.missing
         except InvalidKey:
             pass
+        except Exception as error:  # an auth plugin's: whoever has a key cannot be told from who has none
+            log.warning("health.key_not_checked", kind=type(error).__name__)
+        else:
+            body["missing"] = condition.missing
         return _say(200, body)
 
 

@@ -79,7 +79,8 @@ auth:
     api_keys: [sk-local-dev, {key: sk-S3CRET, admn: true}]
 stats:
   log: {format: sjon}
-  unused: {anything: goes}
+  memory: {anything: goes}
+  mmeory: {max_records: 5}
 models:
   gpt-4o:
     api_base: https://api.openai.com/v1
@@ -94,15 +95,16 @@ models:
         "server.port (line 3): must be a whole number between 1 and 65535, got 99999",
         "server.wrokers (line 4): unknown setting; did you mean workers?",
         "rate_limit.enabled (line 5): rate limits are not available in this version",
-        "memroy",
+        "plugins.stats.1 (line 7): there is no stats plugin 'memroy'; did you mean memory?",
+        "stats.mmeory (line 14): there is no stats plugin 'mmeory'; did you mean memory?",
         "auth.default_auth.api_keys.0 (line 10): is the published sample key",
         "admn",
         "stats.log.format (line 12)",
-        "models.gpt-4o.api_key (line 17): the environment variable NO_SUCH_VARIABLE is not set",
+        "models.gpt-4o.api_key (line 18): the environment variable NO_SUCH_VARIABLE is not set",
         "relay.window (LLM_ONE_API__RELAY__WINDOW): must be a whole number between 1 and 10000, got 0",
     ):
         assert part in done.stderr
-    assert "unused" not in done.stderr
+    assert "anything" not in done.stderr
     assert "S3CRET" not in done.stderr
     assert "Traceback" not in done.stderr
 

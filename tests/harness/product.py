@@ -118,7 +118,7 @@ def config(upstream: str, **more: Any) -> dict[str, Any]:
         "models": {"m": {"api_base": upstream, "api_key": "sk-upstream-secret-0009", "upstream_model": "demo"}},
         "stats": {"log": {"format": "json"}},
         # A worker that is killed holds its plugin's lease until it runs out.
-        "delivery": {"lease": 3, "call_timeout": 2},
+        "delivery": {"lease": 6, "call_timeout": 1.4},
         **more,
     }
 

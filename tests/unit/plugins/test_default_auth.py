@@ -109,8 +109,11 @@ def test_the_last_day_of_a_key_ends_in_the_configured_zone() -> None:
         ({"key": SECRET, "expires": "2030-12-31T18:00:00"}, "0.expires", "zone"),
         ({"key": SECRET, "admn": True}, "0.admn", "unknown setting"),
         ({"key": SECRET, "user": ""}, "0.user", "at least 1 character"),
-        (7, "0", "must be"),
-        (None, "0", "must be"),
+        (7, "0", "must be a key (in quotes, if it looks like a number), or a section with key or key_sha256"),
+        (None, "0", "must be a key"),
+        (["sk-1"], "0", "must be a key"),
+        ({"key": 456}, "0.key", "must be a text: put it in quotes"),
+        ({"key": SECRET, "models": "gpt-4"}, "0.models", "must be a list"),
     ],
 )
 def test_an_entry_that_cannot_be_used_is_a_fault_with_its_path_and_without_the_key(
@@ -123,12 +126,16 @@ def test_an_entry_that_cannot_be_used_is_a_fault_with_its_path_and_without_the_k
     assert SECRET not in found[path]
 
 
-def test_the_same_key_twice_is_a_fault_that_says_where() -> None:
-    digest = hashlib.sha256(SECRET.encode()).hexdigest()
+def test_the_same_key_twice_is_a_fault_that_says_where_whatever_else_is_wrong() -> None:
+    digest = hashlib.sha256(SECRET.encode()).hexdigest().upper()
 
-    found = faults("sk-other", {"key": SECRET}, {"key_sha256": digest})
+    found = faults("sk-other", {"key": SECRET}, 7, {"key_sha256": digest, "admn": True}, "", SECRET, "")
 
-    assert found == {"": "has the same key twice, at 1 and at 2 (counted from 0)"}
+    assert {path: words for path, words in found.items() if "same" in words} == {
+        "3.key_sha256": "is the same key as that of entry 1 (counted from 0)",
+        "5.key": "is the same key as that of entry 1 (counted from 0)",
+    }
+    assert set(found) == {"2", "3.key_sha256", "3.admn", "4.key", "5.key", "6.key"}
 
 
 def test_no_representation_and_no_error_shows_a_key() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from llm_one_api.errors import ConfigError
 from llm_one_api.plugins import manager
@@ -121,6 +121,7 @@ def strangers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kinds = {
         "AsyncAuth": "auth",
         "PickyAuth": "auth",
+        "DetailedAuth": "auth",
         "FailingAuth": "auth",
         "SlowAuth": "auth",
         "GoodRoute": "model_route",
@@ -228,7 +229,65 @@ def test_a_section_is_checked_by_the_plugins_own_model(section: Any, path: str, 
 
 
 def test_a_section_of_a_plugin_that_is_off_is_not_looked_at() -> None:
-    assert manager.check("stats", ["log"], {"memory": {"max_records": "many"}, "nobody": {"x": 1}}) == []
+    assert manager.check("stats", ["log"], {"memory": {"max_records": "many"}}) == []
+
+
+def test_a_section_of_a_plugin_that_is_not_installed_is_a_fault() -> None:
+    (off,) = manager.check("stats", ["log"], {"memroy": {"max_records": 5}})
+    (on,) = manager.check("stats", ["memroy"], {"memroy": {"max_records": 5}})
+
+    assert (off.path, on.path) == ("stats.memroy", "plugins.stats.0")
+    assert "there is no stats plugin 'memroy'; did you mean memory?" in off.message
+
+
+class Detailed(BaseModel):
+    name: str = ""
+    count: int = 0
+    share: float = 0.0
+    on: bool = False
+    tags: tuple[str, ...] = ()
+    set_of: frozenset[str] = frozenset()
+    part: dict[str, int] = {}
+    short: str = Field("", max_length=2)
+    least: int = Field(1, ge=1)
+
+
+class DetailedAuth(AuthPlugin):
+    config_model = Detailed
+
+    def authenticate(self, api_key: str) -> AuthResult:
+        return AuthResult(authenticated=False)
+
+
+@pytest.mark.usefixtures("strangers")
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"name": 456}, "must be a text: put it in quotes"),
+        ({"name": ["a"]}, "must be a text"),
+        ({"tags": [1]}, "must be a text: put it in quotes"),
+        ({"tags": "a"}, "must be a list"),
+        ({"set_of": "a"}, "must be a list"),
+        ({"part": [1]}, "must be a section (lines of name: value below it)"),
+        ({"count": "many"}, "must be a whole number"),
+        ({"count": 1.5}, "must be a whole number"),
+        ({"share": "half"}, "must be a number"),
+        ({"on": "maybe"}, "must be true or false"),
+        ({"short": "long"}, "must have at most 2 characters"),
+        ({"least": 0}, "must be greater than or equal to 1"),
+    ],
+)
+def test_what_a_section_must_be_is_told_in_words_of_the_config_file(section: dict[str, Any], words: str) -> None:
+    (fault,) = manager.check("auth", ["DetailedAuth"], {"DetailedAuth": section})
+
+    assert fault.message == words
+
+
+@pytest.mark.usefixtures("strangers")
+def test_a_setting_that_a_plugin_needs_must_be_given() -> None:
+    (fault,) = manager.check("auth", ["PickyAuth"], {})
+
+    assert (fault.path, fault.message) == ("auth.PickyAuth.password", "must be given")
 
 
 class Picky(BaseModel):

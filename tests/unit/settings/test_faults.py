@@ -104,7 +104,12 @@ def test_an_unknown_name_suggests_the_nearest_known_one(config: Loader, text: st
         ("ledger: {url: 'sqlite:///:memory:'}", "ledger.url (line 1): must name a file that all processes share"),
         ("ledger: {url: 'postgres://h/d'}", "ledger.url (line 1): must be sqlite:///path/to/file or postgresql://"),
         ("ledger: {url: 'postgresql://h'}", "ledger.url (line 1): must be sqlite:///path/to/file or postgresql://"),
-        ("delivery: {lease: 5}", "delivery.lease (line 1): must be longer than delivery.call_timeout (10)"),
+        ("ledger: {url: 'postgresql://u:p@a:1,b:2/d'}", "ledger.url (line 1): must name several hosts that have ports"),
+        ("ledger: {url: 'postgresql://u:p@q@h/d'}", "ledger.url (line 1): must have no @ in its user or password"),
+        ("delivery: {lease: 40}", "delivery.lease (line 1): must be longer than four times delivery.call_timeout (10)"),
+        ("delivery: {call_timeout: 61, lease: 1000}", "must be a number of seconds above 0, at most 60, got 61"),
+        ("plugins: {auth: []}", "plugins.auth (line 1): names no plugin, so that no call could be served"),
+        ("plugins: {model_route: ''}", "plugins.model_route (line 1): names no plugin"),
         ("delivery: {retry_min: 9, retry_max: 8}", "delivery.retry_max (line 1): must not be less than retry_min (9)"),
     ],
 )
@@ -154,6 +159,9 @@ def test_a_model_that_cannot_be_called_is_a_fault(config: Loader, lines: str, fa
     [
         ("rate_limit: {enabled: true}", "rate_limit.enabled (line 1)"),
         ("monitoring: {prometheus: {enabled: yes}}", "monitoring.prometheus.enabled (line 1)"),
+        ("rate_limit: {requests_per_minute: 60}", "rate_limit.requests_per_minute (line 1)"),
+        ("monitoring: {prometheus: {port: 9090}}", "monitoring.prometheus.port (line 1)"),
+        ("monitoring: {prometheus: {metrics: [error_rate]}}", "monitoring.prometheus.metrics (line 1)"),
         ("quota: {daily_tokens: 5}", "quota (line 1)"),
         ("quota: {enabled: true}", "quota (line 1)"),
         ("pricing: {gpt-4: {prompt: 1}}", "pricing (line 1)"),
@@ -180,6 +188,8 @@ def test_a_setting_whose_feature_has_not_landed_is_named_and_not_ignored(config:
     "text",
     [
         "rate_limit: {enabled: false, requests_per_minute: 60}",
+        "rate_limit: {requests_per_minute: }",
+        "plugins: {stats: []}",
         "monitoring: {prometheus: {enabled: off, port: 9090, metrics: [request_total, error_rate]}}",
         "quota: {enabled: false}",
         "quota:\npricing: {}\nalerts:\nexport: {enabled: no}",
@@ -196,7 +206,7 @@ def test_a_secret_is_in_no_fault(config: Loader) -> None:
     text = """\
 server: {port: "sk-S3CRET", host: "redis://:S3CRET@h", on_client_gone: "${KEY}"}
 redis: {url: "redis://:S3CRET"}
-ledger: {url: "mysql://u:S3CRET@h/d"}
+ledger: {url: "postgresql://user:S3CRET/stats"}
 timezone: 5
 models:
   a: {api_base: "https://u:S3CRET@h", api_key: "S3CRET x"}

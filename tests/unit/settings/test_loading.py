@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from llm_one_api.errors import ConfigError, Fault
+from llm_one_api.plugins import manager
 from llm_one_api.settings import SAMPLE_KEY, Settings, load, source
 from tests.harness.processes import ROOT
 from tests.unit.settings.loader import Loader
@@ -176,6 +177,45 @@ def test_a_plugins_complaint_about_what_could_not_be_read_is_not_told_again(conf
 
     assert len(faults) == 1
     assert "NOPE" in faults[0]
+
+
+def test_every_kind_of_plugins_is_checked_whatever_is_wrong_with_another(config: Loader) -> None:
+    text = """\
+plugins:
+  stats: [log, log, memroy]
+  auth: [default_aut]
+stats:
+  log: 5
+  memory: {max_records: many}
+"""
+
+    faults = config.faults(text, check=manager.check)
+
+    assert [fault.partition("; ")[0] for fault in faults] == [
+        "plugins.stats (line 2): names a plugin twice",
+        "plugins.stats.2 (line 2): there is no stats plugin 'memroy'",
+        "plugins.auth.0 (line 3): there is no auth plugin 'default_aut'",
+        "stats.log (line 5): must be a section (lines of name: value below it), got a number",
+    ]
+
+
+@pytest.mark.parametrize("names", ["[log, '']", "[log, [memroy]]", "{log: 1}"])
+def test_what_is_no_name_of_a_plugin_is_told_once(config: Loader, names: str) -> None:
+    faults = config.faults(f"plugins: {{stats: {names}}}", check=manager.check)
+
+    assert len(faults) == 1
+    assert "must be a list of plugin names" in faults[0]
+
+
+def test_a_section_for_a_plugin_that_nobody_has_installed_is_a_fault_with_the_nearest_name(config: Loader) -> None:
+    text = "auth:\n  default_auht: {api_keys: [sk-1]}\nstats:\n  lgo:\n"
+
+    faults = config.faults(text, check=manager.check)
+
+    assert [fault.partition(" installed:")[0] for fault in faults] == [
+        "auth.default_auht (line 2): there is no auth plugin 'default_auht'; did you mean default_auth?",
+        "stats.lgo (line 4): there is no stats plugin 'lgo'; did you mean log?",
+    ]
 
 
 def test_a_plugin_with_nothing_behind_its_name_gets_an_empty_section(config: Loader) -> None:

@@ -179,6 +179,15 @@ def test_every_variable_that_is_missing_is_named_with_its_line_and_told_once(con
     ]
 
 
+def test_a_variable_that_is_empty_is_missing_too_for_nobody_means_an_empty_key(config: Loader) -> None:
+    faults = config.faults(MODEL + "    api_key: ${ONE}\nredis: {url: 'redis://${ONE}'}\n", {"ONE": ""})
+
+    assert faults == [
+        "models.m.api_key (line 4): the environment variable ONE is empty (${ONE:-default} gives a default)",
+        "redis.url (line 5): the environment variable ONE is empty (${ONE:-default} gives a default)",
+    ]
+
+
 @pytest.mark.parametrize("written", ["${", "${}", "${sk-secret}", "${A:+x}", "${A B}", "${A:-{}}"])
 def test_a_malformed_variable_is_a_fault_that_does_not_repeat_it(config: Loader, written: str) -> None:
     faults = config.faults(MODEL + f"    api_key: '{written}'\n", {"A": "x"})

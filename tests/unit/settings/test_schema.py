@@ -57,7 +57,7 @@ models:
     assert n.upstream.authorization == ""
 
 
-@pytest.mark.parametrize("key", ["", "''", "'${NONE:-}'", "'${EMPTY}'"])
+@pytest.mark.parametrize("key", ["", "''", "'${NONE:-}'", "'${EMPTY:-}'"])
 def test_an_empty_key_means_that_none_is_sent(config: Loader, key: str) -> None:
     settings = config(f"models: {{m: {{api_base: http://h, api_key: {key}}}}}", {"EMPTY": ""})
 
@@ -99,7 +99,9 @@ def test_the_log_may_be_rotated_by_day_or_by_size(config: Loader, rotate: str) -
         ("ledger", "sqlite:////var/lib/ledger.db"),
         ("ledger", "postgresql://u:p@h/d?sslmode=require"),
         ("ledger", "postgresql+psycopg://u@/d?host=/run/postgresql"),
-        ("ledger", "postgresql://u:p@h1:5432,h2:5432/d"),
+        ("ledger", "postgresql://u:p@h1,h2/d"),
+        ("ledger", "postgresql://u:p@/d?host=h1:5432&host=h2:5432"),
+        ("ledger", "postgresql://u:p%40q@h:5432/d"),
     ],
 )
 def test_urls_stay_as_they_are_written(config: Loader, section: str, url: str) -> None:

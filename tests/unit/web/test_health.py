@@ -1,0 +1,53 @@
+"""What `/health/ready` says, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from structlog.testing import capture_logs
+
+from llm_one_api.gateway.authenticate import Authenticate
+from llm_one_api.plugins.interfaces import AuthPlugin, AuthResult, PluginConfig
+from llm_one_api.web.health import Condition, register
+
+
+class Auth(AuthPlugin):
+    """Answers as a test says."""
+
+    def __init__(self, answer: Callable[[], AuthResult]) -> None:
+        super().__init__(PluginConfig())
+        self.answer = answer
+
+    def authenticate(self, api_key: str) -> AuthResult:
+        return self.answer()
+
+
+def ready(answer: Callable[[], AuthResult]) -> tuple[int, Any]:
+    """Ask with a key, while Redis is away."""
+    app, condition = Flask(__name__), Condition()
+    condition.not_ready, condition.missing = None, ["redis"]
+    register(app, condition, Authenticate([Auth(answer)]), lambda: False)
+    response = app.test_client().get("/health/ready", headers={"Authorization": "Bearer sk-1"})
+    return response.status_code, response.json
+
+
+@pytest.mark.parametrize(
+    ("authenticated", "told"),
+    [(True, {"status": "degraded", "missing": ["redis"]}), (False, {"status": "degraded"})],
+)
+def test_what_is_missing_is_told_to_those_with_a_key_only(authenticated: bool, told: dict[str, Any]) -> None:
+    assert ready(lambda: AuthResult(authenticated=authenticated)) == (200, told)
+
+
+def test_an_auth_plugin_that_raises_takes_nothing_from_readiness() -> None:
+    def broken() -> AuthResult:
+        raise RuntimeError("sk-1 is not to be shown")
+
+    with capture_logs() as logs:
+        answer = ready(broken)
+
+    assert answer == (200, {"status": "degraded"})
+    assert logs == [{"event": "health.key_not_checked", "kind": "RuntimeError", "log_level": "warning"}]
