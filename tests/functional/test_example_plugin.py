@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import site
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -70,9 +71,46 @@ def test_it_keeps_every_call_and_heals_when_its_connection_is_cut(
         row = database.execute("SELECT model, user_id, prompt_tokens, completion_tokens, total_tokens FROM api_stats")
 
         assert row.fetchone() == ("m", "alice", 50, 120, 170)
-        assert it.get("/v1/stats/memory")["total_requests"] == 3
+        wait_until(lambda: _remembered(it) == 3, what="memory has them too")
     finally:
         it.close()
+
+
+def test_a_server_that_takes_its_connection_and_never_answers_costs_the_other_plugins_nothing(
+    python: Path, upstream: Upstream, tmp_path: Path
+) -> None:
+    settings = config(upstream.url, plugins={"stats": ["log", "memory", "database"]})
+    settings["delivery"] = {"call_timeout": 1, "lease": 20}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        settings["stats"]["database"] = {"database_url": f"postgresql://user:hunter2hunter2@{host}/stats"}
+        it = Product(tmp_path, settings, python=python)
+        try:
+            it.start()
+            it.call()
+            wait_until(lambda: _failures(it) >= 2, timeout=60, what="it was given up twice")
+            it.call()
+
+            wait_until(lambda: _remembered(it) == 2, what="memory has all calls")
+            wait_until(lambda: _logged(it) == 2, what="the log has all calls")
+            output = it.process.text() if it.process else ""
+        finally:
+            it.close()
+    assert "the constructor took longer than 1 s and cannot be ended" in output
+    assert "hunter2" not in output
+
+
+def _remembered(it: Product) -> int:
+    return int(it.get("/v1/stats/memory")["total_requests"])
+
+
+def _logged(it: Product) -> int:
+    return (it.folder / "logs" / "llm-one-api.log").read_text().count('"event":"response"')
+
+
+def _failures(it: Product) -> int:
+    assert it.process is not None
+    return it.process.text().count("plugin.failed")
 
 
 def _rows(database: psycopg.Connection) -> int:
