@@ -6,14 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import structlog
 from flask import Flask, Response, request
 
 from llm_one_api.errors import InvalidKey
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.web.door import api_key
-
-log = structlog.get_logger()
+from llm_one_api.web.errors import unexpected
 
 
 class Condition:
@@ -44,8 +42,8 @@ def register(app: Flask, condition: Condition, authenticate: Authenticate, drain
             authenticate(api_key(request.environ))
         except InvalidKey:
             pass
-        except Exception as error:  # an auth plugin's: whoever has a key cannot be told from who has none
-            log.warning("health.key_not_checked", kind=type(error).__name__)
+        except Exception as error:  # an auth plugin's: who has a key cannot be told, but we are ready
+            unexpected(error)
         else:
             body["missing"] = condition.missing
         return _say(200, body)
