@@ -9,10 +9,10 @@ import pytest
 from gunicorn.config import KNOWN_SETTINGS
 
 from llm_one_api import broker
-from llm_one_api.gateway import http, stream
+from llm_one_api.gateway import pool, stream
 from llm_one_api.settings import document
 from llm_one_api.stores.ledger import engine
-from llm_one_api.web import worker
+from llm_one_api.web import house, stats, worker
 from tests.harness.processes import ROOT
 
 PAGE = (ROOT / "docs/operations.md").read_text()
@@ -70,9 +70,12 @@ def test_no_event_is_on_it_that_nobody_logs() -> None:
     "row",
     [
         f"the head of a connection's first request | {worker.HEAD_SECONDS:g} s |",
+        f"the rest of a body that it answered without reading | {worker.REST_SECONDS:g} s |",
+        f"the ledger, for `/v1/stats` | {stats.PATIENCE:g} s |",
+        f"when it looks who is away | {house.PROBE_SECONDS:g} s |",
         f"after `[DONE]` | {stream.AFTER_DONE:g} s |",
-        f"an unused upstream connection | {http.IDLE_SECONDS:g} s |",
-        f"the addresses of an upstream's name | {http.ADDRESS_SECONDS:g} s |",
+        f"an unused upstream connection | {pool.IDLE_SECONDS:g} s |",
+        f"the addresses of an upstream's name | {pool.ADDRESS_SECONDS:g} s |",
         f"SQLite: {engine.BUSY_SECONDS:g} s for its lock",
         f"for a task | {broker.TASK_SOFT_LIMIT} s, then an exception; {broker.TASK_HARD_LIMIT} s, then",
         f"`visibility_timeout` | {CELERY['broker_transport_options']['visibility_timeout']} s |",

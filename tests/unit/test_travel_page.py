@@ -6,6 +6,7 @@ import re
 import typing
 
 from llm_one_api.values import FAILED, Outcome
+from llm_one_api.web import unparsed
 from tests.harness.processes import ROOT
 
 PAGE = (ROOT / "docs/how-a-request-travels.md").read_text()
@@ -26,6 +27,7 @@ def test_every_outcome_is_on_it_with_whether_it_is_an_error() -> None:
 
 def test_every_error_code_is_on_it() -> None:
     codes = set(re.findall(r'\bcode="(\w+)"', CODE)) | {f"upstream_timeout_{why}" for why in DEADLINES}
+    codes |= {code for _, _, code, _ in unparsed._KINDS}
 
     assert {code for code in codes if f"`{code}`" not in PAGE} == set()
     assert {"upstream_tls", "journal_full", "plugin_off"} <= codes
