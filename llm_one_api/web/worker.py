@@ -104,6 +104,7 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
             self.log.warning("worker %s: %d connections left at the graceful timeout", self.pid, len(pool))
             pool.kill(timeout=2)
         house.stop()
+        gc.unfreeze()  # else what is left at the interpreter's end is taken apart in an order that prints tracebacks
 
     def _let_idle_go(self) -> None:
         late = time.monotonic() - LATE_REQUEST_SECONDS

@@ -7,6 +7,7 @@ read-only file system are not there; that was tried by hand.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from functools import partial
@@ -128,6 +129,10 @@ def test_all_parts_come_up_are_found_healthy_and_count_a_call(parts: Parts) -> N
     with parts.redis as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert client.config_get("appendonly") == {"appendonly": "yes"}
+
+    parts.processes["gateway"].signal(signal.SIGTERM)
+    assert parts.processes["gateway"].popen.wait(20) == 0
+    assert "Exception ignored" not in parts.processes["gateway"].text()
 
 
 def test_workers_and_beat_show_that_they_work_only_while_they_have_a_broker(parts: Parts) -> None:
