@@ -3,8 +3,8 @@
 Money is `Decimal`, time is aware UTC, tokens are `int`. Unknown is `None`, never zero.
 
 They are msgspec structs, not dataclasses, because each call makes several of them and each record is
-encoded to the journal and to a Celery message: a struct of forty fields is built in under 1 µs
-(a frozen dataclass: 6 µs) and is its own codec.
+encoded to the journal and to a Celery message: a record is built in 0.9 µs
+(as a frozen dataclass: 4.9 µs) and is its own codec.
 """
 
 from __future__ import annotations

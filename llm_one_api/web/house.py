@@ -107,7 +107,7 @@ class House:
                 self._condition.not_ready = "journal_full" if self._refuse_when_full and self.journal.full else None
                 missing = self._missing()
                 if missing != self._condition.missing:
-                    log.warning("health.missing", missing=missing)
+                    (log.warning if missing else log.info)("health.missing", missing=missing)
                 self._condition.missing = missing
             gevent.sleep(LOOK_EVERY)
 
