@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+
 from celery import Celery
 
 from llm_one_api import logs
 from llm_one_api.broker import celery_options
+from llm_one_api.errors import ConfigError
 from llm_one_api.plugins import manager
 from llm_one_api.settings import load
 from workers.schedule import beat_schedule
 
-settings = load(check=manager.check)
+try:
+    settings = load(check=manager.check)
+except ConfigError as error:
+    sys.stderr.write(f"{error}\n")
+    raise SystemExit(2) from None
 logs.configure(settings.logging.level, settings.logging.format)
 
 app = Celery("workers", include=["workers.tasks", "workers.life"])

@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
+from uuid import uuid4
 
 import structlog
 from celery.signals import celeryd_init, worker_process_shutdown, worker_ready, worker_shutdown
 
-from llm_one_api.books.farewell import farewell
+from llm_one_api.books.farewell import ELSEWHERE, TakingPart, farewell
 from llm_one_api.broker import DELIVER
+from llm_one_api.plugins.interfaces import PluginConfig
+from llm_one_api.plugins.memory import MemoryStatsPlugin
+from llm_one_api.settings import masked
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
 from llm_one_api.stores.ledger.schema import SchemaBehind
+from llm_one_api.stores.ledger.words import reason
 from workers.celery_app import settings
 from workers.parts import close, parts
 
 log = structlog.get_logger()
 
-_delivers = False
+_me = f"worker:{uuid4().hex}"
+_taking_part: TakingPart | None = None
 
 
 @celeryd_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def look_at_the_ledger(**_signal: object) -> None:
     """Make SQLite's tables; end with what to do if PostgreSQL's are behind. A database that is away is waited for."""
-    ledger = Ledger(settings.ledger.url)
+    url = settings.ledger.url
     try:
-        ledger.open()
+        ledger = Ledger(url)
+        try:
+            ledger.open()
+        finally:
+            ledger.close()
     except SchemaBehind as error:
         raise SystemExit(f"error: {error}") from None
-    except DatabaseError as error:
-        log.warning("ledger.unavailable", kind=type(error).__name__)
-    finally:
-        ledger.close()
+    except (DatabaseError, OSError) as error:
+        log.warning("ledger.unavailable", ledger=masked(url), error=reason(error, url))
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def note_the_queues(sender: Any, **_signal: object) -> None:
-    """Remember whether this worker delivers."""
-    global _delivers  # noqa: PLW0603 (one worker a process)
-    _delivers = DELIVER in sender.app.amqp.queues.consume_from
+def take_part(sender: Any, **_signal: object) -> None:
+    """Take part in the memory plugin's run, if this worker delivers and says its own farewell."""
+    global _taking_part  # noqa: PLW0603 (one worker a process)
+    delivers = DELIVER in sender.app.amqp.queues.consume_from and "memory" in settings.plugins.stats
+    if delivers and not os.environ.get(ELSEWHERE):
+        section = settings.stats.get("memory") or {}
+        _taking_part = TakingPart(MemoryStatsPlugin(PluginConfig(section, settings.plugin_context())), _me)
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]
@@ -48,8 +60,9 @@ def close_the_process(**_signal: object) -> None:
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
 def say_farewell(**_signal: object) -> None:
-    """Print the memory plugin's summary when a delivering worker has stopped."""
-    if _delivers:
+    """Print the memory plugin's summary when the last delivering worker has stopped."""
+    if _taking_part is not None:
+        _taking_part.end()
         mine = parts(settings)
-        farewell(mine.ledger, mine.plugins)
+        farewell(mine.ledger, mine.plugins, _me)
     close()

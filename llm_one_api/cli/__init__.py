@@ -27,7 +27,11 @@ class Commands(click.Group):
         """Import the one asked for."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"llm_one_api.cli.{cmd_name.replace('-', '_')}").command
+        try:
+            module = import_module(f"llm_one_api.cli.{cmd_name.replace('-', '_')}")
+        except OSError as error:  # such as a disk so full that a library finds no place for temporary files
+            raise click.ClickException(f"cannot start: {error.strerror or error}") from None
+        command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

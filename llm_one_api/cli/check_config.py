@@ -49,6 +49,9 @@ def _summary(loaded: settings.Settings) -> Iterator[tuple[str, str]]:
     for kind, names, _ in loaded.plugin_sections():
         yield label, f"{kind}: {', '.join(names) or 'none'}"
         label = ""
+    if loaded.plugins.auth == ("default_auth",):
+        keys = loaded.auth.get("default_auth", {}).get("api_keys") or ()
+        yield "keys", str(len(keys)) if keys else "none: every call is answered with 401"
     yield "stores", f"ledger {settings.masked(loaded.ledger.url)}"
     redis = settings.masked(loaded.redis.url or "one of its own with `llm-one-api up`, else 127.0.0.1:6379")
     yield "", f"redis {redis}"

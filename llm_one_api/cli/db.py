@@ -9,6 +9,8 @@ import click
 from llm_one_api.errors import ConfigError
 from llm_one_api.settings import load, masked
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
+from llm_one_api.stores.ledger.schema import SchemaBehind
+from llm_one_api.stores.ledger.words import reason
 
 
 @click.group()
@@ -25,12 +27,15 @@ def upgrade(config: Path | None) -> None:
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
-    ledger = Ledger(settings.ledger.url)
+    url = settings.ledger.url
     try:
-        ledger.upgrade()
-    except DatabaseError as error:
-        click.echo(f"error: {masked(settings.ledger.url)} cannot be upgraded: {type(error).__name__}", err=True)
-        raise SystemExit(1) from None
-    finally:
-        ledger.close()
-    click.echo(f"the ledger at {masked(settings.ledger.url)} is up to date")
+        ledger = Ledger(url)
+        try:
+            ledger.upgrade()
+        finally:
+            ledger.close()
+    except SchemaBehind as error:
+        raise click.ClickException(str(error)) from None
+    except (DatabaseError, OSError) as error:
+        raise click.ClickException(f"the ledger {masked(url)} cannot be upgraded: {reason(error, url)}") from None
+    click.echo(f"the ledger at {masked(url)} is up to date")

@@ -42,10 +42,11 @@ def prepare(data_dir: Path) -> EmbeddedValkey:
     """Write its configuration under *data_dir*.
 
     It listens on a unix socket there; only if that path is too long for one, on a free loopback port with a password.
+    Raises OSError if the disk refuses.
     """
     folder, run = (data_dir / "valkey").resolve(), (data_dir / "run").resolve()
-    for each in (folder, run):
-        each.mkdir(parents=True, exist_ok=True)
+    run.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)  # its log and its file say who called when
     path = data_dir.resolve() / "valkey.sock"
     log = folder / "valkey.log"
     lines = [

@@ -8,13 +8,17 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 import structlog
 
 from llm_one_api.cli import parts
 from llm_one_api.cli.embedded_valkey import EmbeddedValkey
+from llm_one_api.cli.memory_run import MemoryRun
 from llm_one_api.cli.supervise.signals import Hurried, Signals
 from llm_one_api.cli.supervise.supervisor import Supervisor
+from llm_one_api.plugins.memory import JOIN_EVERY
 from llm_one_api.settings import Settings
 from llm_one_api.stores.journal.lock import relay_pid
 
@@ -38,6 +42,7 @@ class Installation:
         signals: Signals,
         *,
         env: Mapping[str, str],
+        memory: MemoryRun,
         valkey: EmbeddedValkey | None,
         demo: socket.socket | None,
     ) -> None:
@@ -45,6 +50,7 @@ class Installation:
         self.settings = settings
         self.run = settings.data_dir / "run"
         self._env = env
+        self._memory = memory
         self._valkey = valkey
         self._demo = demo
         self._signals = signals
@@ -63,6 +69,9 @@ class Installation:
         if self._demo is not None:
             self._supervisor.start(parts.demo_upstream(self._env, self._demo.fileno()))
         self._supervisor.start(parts.gateway(self._env, self._lifeline))
+        # Before there is a worker that could count anything.
+        if not self._wait(lambda: [] if self._memory.begin() else ["redis"]):
+            return False
         self._supervisor.start(parts.worker(parts.INGEST, "ingest", 1, self._env, self.run))
         self._supervisor.start(parts.worker(parts.DELIVER, "deliver,jobs", 2, self._env, self.run))
         self._supervisor.start(parts.beat(self._env, self.run))
@@ -71,23 +80,22 @@ class Installation:
     def keep(self) -> None:
         """Keep the parts running until told to stop."""
         while not self._signals.stopping:
-            self._supervisor.wait(60.0)
+            self._supervisor.wait(JOIN_EVERY)
+            self._memory.go_on()
 
-    def stop(self, deliver: Callable[[float], None]) -> bool:
-        """Stop all parts in order, so that nothing that was answered goes uncounted; False: in a hurry.
-
-        *deliver* brings what is left to the memory plugin and prints its summary, in at most so many seconds.
-        """
+    def stop(self) -> bool:
+        """Stop all parts in order, so that nothing that was answered goes uncounted; False: in a hurry."""
         began = time.monotonic()
         by = [began + self.settings.server.drain_timeout + beyond for beyond in BEYOND_DRAIN]
         supervisor = self._supervisor
         try:
-            (self.run / "draining").touch()
+            with suppress(OSError):  # a full disk: the gateway says it by itself a moment later
+                (self.run / "draining").touch()
             gateway = supervisor.ask(parts.GATEWAY)
             supervisor.wait_for(gateway, by[0])
-            self._end_relay(by[1])
+            end_relay(self.settings.journal_folder, supervisor.wait, by[1])
             supervisor.clear(gateway)
-            deliver(max(1.0, by[2] - time.monotonic()))
+            self._memory.end(max(1.0, by[2] - time.monotonic()))
             supervisor.stop(parts.BEAT, *parts.WORKERS, parts.DEMO, until=by[3])
             supervisor.stop("valkey", until=by[4])
         except Hurried:
@@ -141,18 +149,17 @@ class Installation:
         finally:
             connection.close()
 
-    def _end_relay(self, until: float) -> None:
-        """Have the relay send what there is, and wait for it: it is a child of the gateway's, not of ours."""
-        pid = relay_pid(self.settings.journal_folder)
-        if pid is None:
-            return
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            return
-        while relay_pid(self.settings.journal_folder) == pid:
+
+def end_relay(folder: Path, wait: Callable[[float], None], until: float) -> None:
+    """Have the relay of *folder* send what there is, and wait for it: it is a child of the gateway's, not of ours."""
+    pid = relay_pid(folder)
+    if pid is None:
+        return
+    with suppress(ProcessLookupError):  # it may end by itself at any moment
+        os.kill(pid, signal.SIGTERM)
+        while relay_pid(folder) == pid:
             if time.monotonic() >= until:
                 log.warning("relay.killed", reason="it did not end in time; its records are sent at the next start")
                 os.kill(pid, signal.SIGKILL)
                 return
-            self._supervisor.wait(0.05)
+            wait(0.05)

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from llm_one_api.books.farewell import ELSEWHERE
 from llm_one_api.cli.supervise.child import Part
+from llm_one_api.lifetime import BEHIND_CALLS
 
 GATEWAY = "gateway"
 DEMO = "demo-upstream"
@@ -34,14 +36,15 @@ def ready_file(run: Path, name: str) -> Path:
 
 
 def worker(name: str, queues: str, processes: int, env: Mapping[str, str], run: Path) -> Part:
-    """Run a Celery worker for *queues* (`ingest`, or `deliver,jobs`)."""
+    """Run a Celery worker for *queues* (`ingest`, or `deliver,jobs`); it leaves the farewell to us."""
     return Part(
         name=name,
         argv=_celery(
             *("worker", "-Q", queues, "-c", str(processes), "-n", f"{name}@%h", "-l", "WARNING"),
             *("-I", "workers.supervised", "--without-gossip", "--without-mingle", "--without-heartbeat"),
         ),
-        env={**env, READY_FILE: str(ready_file(run, name))},
+        env={**env, READY_FILE: str(ready_file(run, name)), ELSEWHERE: "1"},
+        nice=BEHIND_CALLS,
     )
 
 

@@ -16,6 +16,7 @@ from llm_one_api import logs, settings
 from llm_one_api.books.relay.relay import Relay, RelayOptions
 from llm_one_api.books.relay.window import Publish, TakeAcks
 from llm_one_api.broker import INGEST, sender, waiting
+from llm_one_api.cli.claim import writing_to
 from llm_one_api.errors import ConfigError
 from llm_one_api.stores.counters import Acks, connect
 from llm_one_api.stores.journal.lock import take_relay_lock
@@ -45,11 +46,12 @@ def command(config: Path | None, drain: float) -> None:
         raise SystemExit(2) from None
     logs.configure(loaded.logging.level, loaded.logging.format)
     folder = loaded.journal_folder
-    lock = take_relay_lock(folder)
-    if lock is None:
-        log.info("relay.not_needed", folder=str(folder))
-        return
-    identity = journal_id(folder)
+    with writing_to(folder):
+        lock = take_relay_lock(folder)
+        if lock is None:
+            log.info("relay.not_needed", folder=str(folder))
+            return
+        identity = journal_id(folder)
     celery = sender(loaded.broker_url, loaded.redis.key_prefix)
     relay = Relay(
         folder,

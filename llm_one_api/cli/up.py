@@ -12,16 +12,17 @@ from pathlib import Path
 import click
 
 from llm_one_api import logs, settings
-from llm_one_api.books.farewell import farewell
 from llm_one_api.cli import demo_answers, demo_upstream, embedded_valkey
-from llm_one_api.cli.claim import check_free, claimed
+from llm_one_api.cli.claim import check_free, check_journal, claimed, writing_to
 from llm_one_api.cli.installation import Installation
+from llm_one_api.cli.memory_run import MemoryRun
 from llm_one_api.cli.supervise.signals import Hurried, Signals
+from llm_one_api.cli.terminal import let_go, say
 from llm_one_api.errors import ConfigError
 from llm_one_api.plugins import manager
-from llm_one_api.plugins.running import StatsPlugins
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
 from llm_one_api.stores.ledger.schema import SchemaBehind
+from llm_one_api.stores.ledger.words import reason
 
 
 @click.command()
@@ -43,32 +44,36 @@ def command(config: Path | None, host: str | None, port: int | None) -> None:
     said = _load(env)
     logs.configure(said.logging.level, said.logging.format)
     with ExitStack() as held:
-        held.enter_context(claimed(said.data_dir / "run"))
+        held.enter_context(claimed(said.data_dir))
         check_free(said.server.host, said.server.port)
         valkey = None
         if said.redis.url is None:
-            valkey = embedded_valkey.prepare(said.data_dir)
+            with writing_to(said.data_dir):
+                valkey = embedded_valkey.prepare(said.data_dir)
             env["LLM_ONE_API__REDIS__URL"] = valkey.url
         demo = None
         if not said.models:
             demo = held.enter_context(demo_upstream.listen())
             env["LLM_ONE_API__MODELS"] = _demo_model(demo)
         loaded = _load(env)
-        _open_ledger(loaded)
+        check_journal(loaded.journal_folder)
+        memory = MemoryRun(loaded, since=_open_ledger(loaded))
         signals = held.enter_context(Signals())
-        installation = Installation(loaded, signals, env=env, valkey=valkey, demo=demo)
-        raise SystemExit(0 if _run(installation, loaded) else 1)
+        installation = Installation(loaded, signals, env=env, memory=memory, valkey=valkey, demo=demo)
+        in_order = _run(installation, loaded)
+    let_go()
+    raise SystemExit(0 if in_order else 1)
 
 
 def _run(installation: Installation, loaded: settings.Settings) -> bool:
     """Run until told to stop; tell whether it ended in order."""
-    click.echo("Starting …", err=True)
+    say("Starting …", err=True)
     try:
         if installation.start():
-            click.echo(welcome(loaded))
+            say(welcome(loaded))
             installation.keep()
-        click.echo("Stopping in order; Ctrl-C again to hurry …", err=True)
-        return installation.stop(lambda seconds: _deliver_the_rest(loaded, seconds))
+        say("Stopping in order; Ctrl-C again to hurry …", err=True)
+        return installation.stop()
     except Hurried:
         return False
     finally:
@@ -88,32 +93,24 @@ def _demo_model(listening: socket.socket) -> str:
     return json.dumps({demo_answers.MODEL: {"api_base": f"http://{host}:{port}/v1", "api_key": "demo"}})
 
 
-def _open_ledger(loaded: settings.Settings) -> None:
-    """Make or upgrade an SQLite ledger before anybody uses it; check a PostgreSQL one."""
-    ledger = Ledger(loaded.ledger.url)
+def _open_ledger(loaded: settings.Settings) -> int:
+    """Make or upgrade an SQLite ledger before anybody uses it, check a PostgreSQL one; tell its last `seq`."""
+    url = loaded.ledger.url
     try:
-        ledger.open()
-        if "memory" in loaded.plugins.stats:
-            # A run of `up` is a run of the memory plugin's: what a killed one left unsaid is not this one's.
-            ledger.cursors.begin_run("memory", ledger.last_seq())
+        ledger = Ledger(url)
+        try:
+            ledger.open()
+            last = ledger.last_seq()
+            if "memory" in loaded.plugins.stats:
+                # Should Redis lose its data, the run is counted again from here.
+                ledger.cursors.begin_run("memory", last)
+        finally:
+            ledger.close()
     except SchemaBehind as error:
         raise click.ClickException(str(error)) from None
     except (DatabaseError, OSError) as error:
-        where = settings.masked(loaded.ledger.url)
-        raise click.ClickException(f"the ledger {where} cannot be used: {type(error).__name__}") from None
-    finally:
-        ledger.close()
-
-
-def _deliver_the_rest(loaded: settings.Settings, seconds: float) -> None:
-    """Bring what the ledger has to the memory plugin, and print its summary."""
-    ledger = Ledger(loaded.ledger.url)
-    stats = StatsPlugins(loaded.plugins.stats, loaded.stats, loaded.plugin_context())
-    try:
-        farewell(ledger, stats, catch_up_for=seconds)
-    finally:
-        stats.close()
-        ledger.close()
+        raise click.ClickException(f"the ledger {settings.masked(url)} cannot be used: {reason(error, url)}") from None
+    return last
 
 
 def welcome(loaded: settings.Settings) -> str:

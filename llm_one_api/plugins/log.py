@@ -101,8 +101,7 @@ class LogStatsPlugin(StatsPlugin):
         if context is None:
             raise ValueError("the log plugin needs to know its file: PluginConfig(section, context)")
         lines = RotatingFile(context.log_file, context.zone)
-        if self.settings.format == "json":
-            lines.rotate_unless_json()
+        lines.begin_kind(json=self.settings.format == "json")
         return lines
 
 

@@ -63,9 +63,9 @@ class RotatingFile:
         """Append *line*, whole; raises OSError, leaving nothing of it behind, if that fails."""
         self._handler.emit(logging.makeLogRecord({"msg": line}))
 
-    def rotate_unless_json(self) -> None:
-        """Begin a new file if the present one begins with a line that is no JSON object (the format was changed)."""
-        self._handler.rotate_unless(b"{")
+    def begin_kind(self, *, json: bool) -> None:
+        """Begin a new file if the lines of the present one are of the other kind: JSON objects, or text."""
+        self._handler.rotate_unless(json=json)
 
     def close(self) -> None:
         """Close it; a second time does nothing."""
@@ -120,11 +120,11 @@ class _Sized(_Careful):
                 os.replace(f"{self.baseFilename}.{number}", f"{self.baseFilename}.{number + 1}")  # noqa: PTH105
         os.replace(self.baseFilename, f"{self.baseFilename}.1")  # noqa: PTH105
 
-    def rotate_unless(self, first: bytes) -> None:
-        """Rotate if the file has a first byte and it is not *first*."""
+    def rotate_unless(self, *, json: bool) -> None:
+        """Rotate if the file has lines, and they are of the other kind."""
         self._do_lock()
         try:
-            if not _begins_with(self.baseFilename, first):
+            if _is_json(self.baseFilename) is (not json):
                 self.doRollover()
         finally:
             self._do_unlock()
@@ -170,22 +170,24 @@ class _Daily(ConcurrentTimedRotatingFileHandler):
         else:
             super().rotate(source, dest)
 
-    def rotate_unless(self, first: bytes) -> None:
-        """Rotate if the file has a first byte and it is not *first*."""
+    def rotate_unless(self, *, json: bool) -> None:
+        """Rotate if the file has lines, and they are of the other kind."""
         self.clh._do_lock()  # noqa: SLF001
         try:
-            if not _begins_with(self.baseFilename, first):
+            if _is_json(self.baseFilename) is (not json):
                 self.doRollover()
         finally:
             self.clh._do_unlock()  # noqa: SLF001
 
 
-def _begins_with(path: str, first: bytes) -> bool:
+def _is_json(path: str) -> bool | None:
+    """Tell by the first byte of a file whether its lines are JSON objects; None: it has no lines."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(1) in {b"", first}
+            first = file.read(1)
     except FileNotFoundError:
-        return True
+        return None
+    return first == b"{" if first else None
 
 
 def _cut_torn_line(fd: int) -> int:

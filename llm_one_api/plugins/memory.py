@@ -4,7 +4,9 @@
 the ledger stands beside the totals and both move in one Lua script, so a batch that comes twice counts once. Durations
 are kept in whole microseconds, for sums of floats depend on their order.
 
-A run begins when the plugin first asks for its place, or where the last run was claimed; `claim` ends it.
+A run begins where the last one ended, or with the plugin's first question for its place, or with `begin`. It ends
+when the last who took part in it leaves: each names itself with `join`, again and again, and who was killed counts as
+gone when `PRESENT_FOR` is over. So one of several workers may end, and the run goes on.
 """
 
 from __future__ import annotations
@@ -24,6 +26,11 @@ from llm_one_api.stores.counters import connect
 MAX_PAIRS = 5000
 """Pairs of key and model that are told apart. Names of models that do not exist are the callers' choice: without a
 bound they would fill Redis. What is beyond it counts as model `(other)`."""
+
+PRESENT_FOR = 30
+"""Seconds for which who has joined takes part."""
+JOIN_EVERY = 5.0
+"""Seconds between two times that one joins: some may be missed."""
 
 _FIGURES = (
     "requests", "prompt_tokens", "prompt_known", "completion_tokens", "completion_known", "total_tokens",
@@ -59,10 +66,35 @@ if ARGV[3] == '0' then redis.call('DEL', KEYS[3]) end
 return 1
 """.replace("NAMES", ", ".join(f"'{name}'" for name in _FIGURES))
 
-_CLAIM = """
+# ARGV: who, and for how long. By the clock of Redis, the one that all of them share.
+_JOIN = """
+redis.call('ZADD', KEYS[4], redis.call('TIME')[1] + ARGV[2], ARGV[1])
+redis.call('EXPIRE', KEYS[4], ARGV[2])
+"""
+
+_ARE_THERE_OTHERS = """
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', redis.call('TIME')[1])
+local others = redis.call('ZCARD', KEYS[4]) > 0
+"""
+
+# ARGV: who, for how long, since.
+_BEGIN = f"""
+{_ARE_THERE_OTHERS}
+{_JOIN}
+if others then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('HSET', KEYS[1], 'seq', ARGV[3])
+return 1
+"""
+
+# ARGV: who.
+_LEAVE = f"""
+{_ARE_THERE_OTHERS}
+if others then return false end
 local totals = redis.call('HGETALL', KEYS[2])
 if #totals == 0 then return false end
-local run = {redis.call('HGET', KEYS[1], 'seq'), redis.call('HGET', KEYS[1], 'first'), totals}
+local run = {{redis.call('HGET', KEYS[1], 'seq'), redis.call('HGET', KEYS[1], 'first'), totals}}
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('HDEL', KEYS[1], 'first', 'pairs')
 return run
@@ -119,9 +151,21 @@ class MemoryStatsPlugin(ExactStatsPlugin):
         seq = cast("str | None", self._redis().hget(self._keys[0], "seq"))
         return None if seq is None else int(seq)
 
-    def claim(self) -> Run | None:
-        """End the run and give what it was, to the first who asks; None: there was no call in it."""
-        found = cast("list[Any] | None", self._redis().eval(_CLAIM, len(self._keys), *self._keys))
+    def begin(self, who: str, since: int) -> bool:
+        """Join, and begin a run after *since*; False: others take part in one, which goes on."""
+        keys = self._keys
+        return bool(self._redis().eval(_BEGIN, len(keys), *keys, who, str(PRESENT_FOR), str(since)))
+
+    def join(self, who: str) -> None:
+        """Take part in the run as *who*, for `PRESENT_FOR` seconds from now."""
+        self._redis().eval(_JOIN, len(self._keys), *self._keys, who, str(PRESENT_FOR))
+
+    def leave(self, who: str) -> Run | None:
+        """Take part no longer; the last to leave ends the run and is given what it was. None: no calls, or not ended.
+
+        Nobody else is given it, and what is counted from now on is the next run's.
+        """
+        found = cast("list[Any] | None", self._redis().eval(_LEAVE, len(self._keys), *self._keys, who))
         if not found:
             return None
         seq, first, flat = found
@@ -142,7 +186,7 @@ def read(client: redis.Redis, prefix: str, key: str | None = None) -> dict[str, 
 
     Raises redis.RedisError if Redis cannot be asked.
     """
-    run_key, totals_key, newest_key = _keys(prefix)
+    run_key, totals_key, newest_key, _ = _keys(prefix)
     with client.pipeline(transaction=True) as ask:
         ask.hget(run_key, "first")
         ask.hgetall(totals_key)
@@ -154,8 +198,8 @@ def read(client: redis.Redis, prefix: str, key: str | None = None) -> dict[str, 
     return {**_run(totals, since=first, key=key).plain(), "newest": entries}
 
 
-def _keys(prefix: str) -> tuple[str, str, str]:
-    return f"{prefix}memory:run", f"{prefix}memory:totals", f"{prefix}memory:newest"
+def _keys(prefix: str) -> tuple[str, str, str, str]:
+    return f"{prefix}memory:run", f"{prefix}memory:totals", f"{prefix}memory:newest", f"{prefix}memory:present"
 
 
 def _sums(infos: Sequence[ResponseInfo]) -> dict[tuple[str, str], dict[str, int]]:

@@ -10,9 +10,14 @@ import subprocess
 import sys
 from typing import Any
 
+from llm_one_api.errors import ConfigError
 from llm_one_api.settings import load
 
-_server = load().server
+try:
+    _server = load().server
+except ConfigError as error:
+    sys.stderr.write(f"{error}\n")
+    raise SystemExit(2) from None
 
 bind = f"[{_server.host}]:{_server.port}" if ":" in _server.host else f"{_server.host}:{_server.port}"
 workers = _server.workers

@@ -27,6 +27,7 @@ from gunicorn import http, util
 from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
+from llm_one_api.errors import ConfigError
 from llm_one_api.gateway.reply import StreamBroken
 from llm_one_api.gateway.watch import Cut
 from llm_one_api.web import unparsed
@@ -41,6 +42,8 @@ FILES_BESIDE_CALLS = 256
 REST_SECONDS = 5.0
 """For how long the rest of a request's body is read away after the answer, before the connection is closed."""
 _REST_STEP = 4096
+_APP_LOAD_ERROR = 4
+"""gunicorn's: the master stops instead of trying for ever."""
 _GONE = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EBADF, errno.ETIMEDOUT}
 
 
@@ -58,10 +61,18 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
                 need,
                 hard,
             )
-            sys.exit(4)  # gunicorn's APP_LOAD_ERROR: the master stops instead of trying for ever
+            sys.exit(_APP_LOAD_ERROR)
         if soft != resource.RLIM_INFINITY and soft < need:
             resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
         super().init_process()
+
+    def load_wsgi(self) -> None:
+        """Load the application; with a fault in the config the master stops, having told it."""
+        try:
+            super().load_wsgi()
+        except ConfigError as error:
+            self.log.error("%s", error)
+            sys.exit(_APP_LOAD_ERROR)
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002 (gunicorn's)
         """Begin the drain (SIGTERM)."""

@@ -1,5 +1,7 @@
 """A small program for `test_supervise.py`: keeps the shell scripts of its arguments running, until it is told to stop.
 
+The one called `last` is stopped after the others.
+
 python supervised.py '<grace in seconds>' '<settle in seconds>' NAME=SCRIPT …
 """
 
@@ -26,11 +28,13 @@ def main(grace: str, settle: str, *scripts: str) -> None:
             supervisor.wait(60)
         print("stopping", flush=True)
         try:
-            names = [script.partition("=")[0] for script in scripts]
-            supervisor.stop(*names, until=time.monotonic() + float(grace))
+            names = {script.partition("=")[0] for script in scripts}
+            until = time.monotonic() + float(grace)
+            supervisor.stop(*names - {"last"}, until=until)
+            supervisor.stop("last", until=until)
         except Hurried:
             print("hurried", flush=True)
-            supervisor.stop_all("", seconds=0.2)
+            supervisor.stop_all("last", seconds=0.2)
         finally:
             supervisor.kill_all()
         print("stopped", flush=True)

@@ -43,6 +43,15 @@ def test_without_any_file_the_packaged_default_is_good(tmp_path: Path) -> None:
     assert done.stdout.startswith("packaged default")
 
 
+def test_a_config_with_which_no_key_works_says_so(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("timezone: UTC\n")
+
+    done = check_config(tmp_path, "c.yaml")
+
+    assert done.returncode == 0
+    assert "none: every call is answered with 401" in done.stdout
+
+
 def test_a_good_file_is_summed_up_without_its_secrets(tmp_path: Path) -> None:
     environ = {
         "LLM_ONE_API_CONFIG": str(ROOT / "config/production.yaml"),

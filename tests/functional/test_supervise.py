@@ -3,11 +3,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from llm_one_api.cli.installation import end_relay
+from llm_one_api.stores.journal.lock import take_relay_lock
 from tests.harness.processes import ROOT, Process, wait_until
 from tests.harness.running import runs
 
@@ -16,6 +19,7 @@ Host = Callable[..., Process]
 LIVES = "echo $$ >> pids; exec sleep 300"
 """Writes its process id down, and stays."""
 HAS_A_CHILD = "sleep 300 & echo $! >> grandchildren; echo $$ >> pids; wait"
+WAITS = "echo $$ >> pids; while :; do sleep 0.02; done"
 IS_DEAF = (
     "trap '' TERM; (while :; do sleep 300; done) & echo $! >> grandchildren; echo $$ >> pids; while :; do wait; done"
 )
@@ -144,3 +148,36 @@ def test_a_second_ctrl_c_hurries(host: Host, tmp_path: Path) -> None:
     assert process.popen.wait(5) == 0
     assert "hurried" in process.text()
     assert runs(*noted(tmp_path), *noted(tmp_path, "grandchildren")) == []
+
+
+def test_in_a_hurry_the_last_part_has_time_of_its_own(host: Host, tmp_path: Path) -> None:
+    process = host(f"deaf={IS_DEAF}", f"last=trap 'echo >> ended; exit' TERM; {WAITS}", grace=60)
+    started(tmp_path, 2)
+    process.signal(signal.SIGINT)
+    wait_until(lambda: "stopping" in process.text(), what="it begins to stop")
+
+    process.signal(signal.SIGINT)
+
+    assert process.popen.wait(5) == 0
+    assert (tmp_path / "ended").exists()
+    assert "part=last" not in process.text()
+
+
+def test_a_relay_that_ends_before_it_can_be_killed_holds_up_nothing(tmp_path: Path) -> None:
+    lock = take_relay_lock(tmp_path)
+    assert lock is not None
+    relay = Process("relay", ["/bin/sleep", "300"], folder=tmp_path)
+    (tmp_path / "relay.lock").write_text(f"{relay.pid}\n")
+
+    try:
+        end_relay(tmp_path, lambda _: reap(relay), until=time.monotonic() + 0.2)
+        ended = relay.alive
+    finally:
+        os.close(lock)
+        relay.kill()
+
+    assert not ended
+
+
+def reap(process: Process) -> None:
+    process.popen.wait(5)

@@ -21,6 +21,8 @@ class Part:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Added to our own environment. May hold secrets."""
     pass_fds: tuple[int, ...] = ()
+    nice: int = 0
+    """How far behind others it is in priority, up to 19."""
 
 
 class Child:
@@ -42,7 +44,7 @@ class Child:
             stdout=sys.stderr.fileno(),
             pass_fds=part.pass_fds,
             start_new_session=True,
-            preexec_fn=lambda: end_with(us),  # noqa: PLW1509 (we have one thread)
+            preexec_fn=lambda: _begin(us, part.nice),  # noqa: PLW1509 (we have one thread)
         )
 
     @property
@@ -78,6 +80,11 @@ class Child:
         """Kill whatever is left of it, and forget it."""
         self.signal_group(SIGKILL)
         self._popen.wait()
+
+
+def _begin(parent: int, nice: int) -> None:
+    end_with(parent)
+    os.nice(nice)
 
 
 def _words(status: int) -> str:

@@ -19,7 +19,8 @@ class Hurried(BaseException):
 class Signals:
     """Catches the signals for the length of a block, in the main thread.
 
-    The first signal to stop sets `stopping`; a second raises `Hurried` wherever the program is, once.
+    The first signal to stop sets `stopping`; a second raises `Hurried` wherever the program is, once. Not SIGHUP: a
+    terminal that is closed sends one, its shell another, and nobody is in a hurry.
     """
 
     def __init__(self) -> None:
@@ -49,9 +50,9 @@ class Signals:
         if readable:
             os.read(self._read, 4096)
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
         if not self.stopping:
             self.stopping = True
-        elif not self._hurried:
+        elif number != signal.SIGHUP and not self._hurried:
             self._hurried = True
             raise Hurried

@@ -19,6 +19,8 @@ SETTLE = 15.0
 """Seconds that the rest of a dead child's group, such as gunicorn's workers with their streams, gets to finish."""
 HURRY = 2.0
 """Seconds between asking and killing, when there is no time."""
+LAST = 0.5
+"""Seconds for the part that is asked last, whatever the others took."""
 
 
 @dataclass(slots=True)
@@ -102,7 +104,7 @@ class Supervisor:
         until = self.clock() + seconds
         self.ask(*(name for name in self._kept if name != last))
         self.wait_for(self._asked, until)
-        self.stop(last, until=until)
+        self.stop(last, until=max(until, self.clock() + LAST))
         self.kill_all()
 
     def kill_all(self) -> None:

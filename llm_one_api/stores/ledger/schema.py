@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from alembic import command
@@ -28,10 +29,17 @@ def head() -> str:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the tables up to date. Nothing happens if they are; two at a time do it once."""
+    """Bring the tables up to date. Nothing happens if they are; two at a time do it once.
+
+    Raises SchemaBehind if they are those of a newer version.
+    """
+    _make_private(engine)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found is not None:
+            _check_known(found)
         config = Config()
         config.set_main_option("script_location", str(_FOLDER))
         config.attributes["connection"] = connection
@@ -46,12 +54,24 @@ def check(engine: Engine) -> None:
         return
     if found is None:
         raise SchemaBehind("The ledger has no tables yet. Make them with: llm-one-api db upgrade")
+    _check_known(found)
+    raise SchemaBehind(
+        f"The ledger is at schema {found}, and this version needs {head()}. Make a backup, then: llm-one-api db upgrade"
+    )
+
+
+def _check_known(found: str) -> None:
+    """Raise SchemaBehind if this version has never heard of the revision *found*."""
     known = {script.revision for script in ScriptDirectory(str(_FOLDER)).walk_revisions()}
     if found not in known:
         raise SchemaBehind(
             f"The ledger is at schema {found}, which this version does not know: it was upgraded by a newer one. "
             "Install that version again."
         )
-    raise SchemaBehind(
-        f"The ledger is at schema {found}, and this version needs {head()}. Make a backup, then: llm-one-api db upgrade"
-    )
+
+
+def _make_private(engine: Engine) -> None:
+    """Make an SQLite database that is not there for our own eyes only; SQLite's files beside it follow it."""
+    path = engine.url.database
+    if engine.dialect.name == "sqlite" and path and path != ":memory:":
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))

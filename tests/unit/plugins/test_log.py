@@ -83,19 +83,17 @@ def test_a_stream_is_called_one() -> None:
     assert json.loads(json_line(info(stream=True)))["stream"] is True
 
 
-def test_the_first_json_line_does_not_follow_text_lines_in_the_same_file(tmp_path: Path) -> None:
+def test_each_file_is_of_one_kind_however_often_the_format_is_changed(tmp_path: Path) -> None:
     where = context(tmp_path)
-    for written in ("text", "json"):
+    for written in ("text", "json", "json", "text", "json"):
         plugin = LogStatsPlugin(PluginConfig({"format": written}, where))
         plugin.initialize()
         plugin.record_response(info())
         plugin.cleanup()
 
-    lines = where.log_file.file.read_text().splitlines()
-
-    assert [json.loads(line)["event"] for line in lines] == ["response"]
-    (old,) = where.log_file.file.parent.glob("llm-one-api.log.*")
-    assert old.read_text().startswith("📊")
+    files = [file.read_text().splitlines() for file in where.log_file.file.parent.glob("llm-one-api.log*")]
+    assert sorted("".join(line[0] for line in lines) for lines in files) == ["{", "{{", "📊", "📊"]
+    assert json.loads(where.log_file.file.read_text())["event"] == "response"
 
 
 def test_a_summary_is_one_event_among_json_lines_and_the_block_among_text_lines(tmp_path: Path) -> None:

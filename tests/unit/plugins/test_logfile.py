@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import time_machine
 
 from llm_one_api.plugins.interfaces import LogFile
 from llm_one_api.plugins.logfile import RotatingFile, size_of
+from tests.harness.disks import at_most
 
 
 @contextmanager
@@ -151,17 +151,6 @@ def test_a_line_that_finds_no_room_is_an_error_and_leaves_nothing_behind(tmp_pat
         file.write("c")
 
     assert path.read_text() == kept + "c\n"
-
-
-@contextmanager
-def at_most(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond *size*: as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_file_that_somebody_moved_away_is_followed_by_its_name(tmp_path: Path) -> None:

@@ -173,40 +173,118 @@ def test_installations_with_different_prefixes_do_not_mix(redis_url: str, client
     assert all(str(key).startswith("other:") for key in client.keys("*"))
 
 
-def test_claiming_ends_the_run_once_and_the_next_begins_where_it_ended(make: Make) -> None:
+def test_the_last_to_leave_ends_the_run_and_the_next_begins_where_it_ended(make: Make) -> None:
     plugin = make()
+    for who in ("one", "two", "three"):
+        plugin.join(who)
     plugin.position(0)
     plugin.record_batch(0, 2, [info(1), info(2)])
 
-    claims = [make().claim() for _ in range(3)]
+    left = [make().leave(who) for who in ("two", "one", "three")]
     plugin.record_batch(2, 3, [info(3)])
 
-    assert claims[1:] == [None, None]
-    assert claims[0] is not None
-    assert (claims[0].total_requests, claims[0].upto) == (2, 2)
+    assert left[:2] == [None, None]
+    assert left[2] is not None
+    assert (left[2].total_requests, left[2].upto) == (2, 2)
     stats = plugin.get_stats()
     assert (stats["total_requests"], len(stats["newest"])) == (1, 1)
     assert stats["since"] == info(3)["timestamp"]
 
 
-def test_of_many_that_claim_at_once_one_gets_it(make: Make) -> None:
+def test_while_others_take_part_the_run_goes_on(make: Make) -> None:
+    plugin = make()
+    plugin.join("stays")
+    plugin.join("leaves")
+    plugin.position(0)
+    plugin.record_batch(0, 1, [info(1)])
+
+    left = plugin.leave("leaves")
+    plugin.record_batch(1, 2, [info(2)])
+
+    assert left is None
+    assert plugin.get_stats()["total_requests"] == 2
+
+
+def test_of_many_that_leave_at_once_one_is_given_the_run(make: Make) -> None:
     plugin = make()
     plugin.position(0)
     plugin.record_batch(0, 1, [info(1)])
-    others = [make() for _ in range(8)]
+    others = {str(number): make() for number in range(8)}
+    for who, other in others.items():
+        other.join(who)
 
     with ThreadPoolExecutor(8) as pool:
-        claims = list(pool.map(lambda other: other.claim(), others))
+        runs = list(pool.map(lambda who: others[who].leave(who), others))
 
-    assert len([claim for claim in claims if claim is not None]) == 1
+    assert len([run for run in runs if run is not None]) == 1
 
 
-def test_a_run_without_calls_is_not_claimed_and_goes_on(make: Make) -> None:
+def test_who_was_killed_takes_part_no_longer_after_a_while(make: Make, client: redis.Redis) -> None:
+    plugin = make()
+    plugin.join("killed")
+    plugin.join("joins again and again")
+    plugin.position(0)
+    plugin.record_batch(0, 1, [info(1)])
+    passes(client, memory.PRESENT_FOR, "killed", "joins again and again")
+    plugin.join("joins again and again")
+
+    too_early = plugin.leave("me")
+    run = plugin.leave("joins again and again")
+
+    assert too_early is None
+    assert run is not None
+    assert run.total_requests == 1
+
+
+def test_a_run_without_calls_is_not_ended_and_goes_on(make: Make) -> None:
     plugin = make()
     plugin.position(5)
 
-    assert plugin.claim() is None
+    assert plugin.leave("me") is None
     assert plugin.place() == 5
+
+
+def test_a_run_that_begins_has_nothing_of_one_that_was_killed(make: Make) -> None:
+    plugin = make()
+    assert plugin.begin("me", 0)
+    plugin.record_batch(0, 2, [info(1), info(2)])
+
+    begun = plugin.begin("me", 7)
+    counted = plugin.record_batch(7, 8, [info(3)])
+
+    assert begun
+    assert counted
+    assert (plugin.get_stats()["total_requests"], len(plugin.get_stats()["newest"])) == (1, 1)
+    assert plugin.get_stats()["since"] == info(3)["timestamp"]
+    run = plugin.leave("me")
+    assert run is not None
+    assert run.total_requests == 1
+
+
+def test_a_run_that_others_take_part_in_is_joined_and_not_begun_anew(make: Make) -> None:
+    plugin = make()
+    plugin.join("other")
+    plugin.position(0)
+    plugin.record_batch(0, 1, [info(1)])
+
+    begun = plugin.begin("me", 7)
+
+    assert not begun
+    assert plugin.place() == 1
+    assert plugin.leave("other") is None
+    assert plugin.leave("me") is not None
+
+
+def test_who_took_part_is_forgotten_in_the_end(make: Make, client: redis.Redis) -> None:
+    make().join("me")
+
+    assert 0 < client.ttl("oneapi:memory:present") <= memory.PRESENT_FOR
+
+
+def passes(client: redis.Redis, seconds: float, *who: str) -> None:
+    """Let time pass for those who took part."""
+    for each in who:
+        client.zincrby("oneapi:memory:present", -seconds, each)
 
 
 def test_after_redis_lost_its_data_counting_begins_again_where_it_is_told(make: Make, client: redis.Redis) -> None:
