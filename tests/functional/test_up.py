@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import re
+import select
 import signal
-from collections.abc import Iterator
+import stat
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +151,13 @@ def test_no_key_is_anywhere_in_what_is_kept_or_printed(running: Product) -> None
         assert canary.encode() not in seen
 
 
+def first_call(printed: str) -> requests.Response:
+    """Make the call that `up` has printed."""
+    found = re.search(r"curl (\S+) -H \"Authorization: (Bearer \S+)\" .* -d '(.*)'", printed)
+    assert found
+    return requests.post(found[1], data=found[3], headers={"Authorization": found[2]}, timeout=10)
+
+
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Process]:
     """A first start in an empty folder, with nothing said but the port."""
@@ -159,10 +171,7 @@ def up(tmp_path: Path) -> Iterator[Process]:
 
 
 def test_a_first_start_in_an_empty_folder_prints_a_curl_that_works_and_stops_in_order(up: Process) -> None:
-    found = re.search(r"curl (\S+) -H \"Authorization: (Bearer \S+)\" .* -d '(.*)'", up.text())
-    assert found
-
-    answer = requests.post(found[1], data=found[3], headers={"Authorization": found[2]}, timeout=10)
+    answer = first_call(up.text())
     family = psutil.Process(up.pid).children(recursive=True)
     up.signal(signal.SIGTERM)
     code = up.popen.wait(30)
@@ -181,3 +190,72 @@ def test_nothing_survives_kill_minus_nine_of_up(up: Process) -> None:
 
     assert len(family) > 5
     assert psutil.wait_procs(family, timeout=15)[1] == []
+
+
+def test_what_a_first_start_makes_is_for_our_own_eyes_only(up: Process, tmp_path: Path) -> None:
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+ON = """
+import fcntl, os, sys, termios
+out = int(sys.argv[1])
+if os.isatty(out):
+    fcntl.ioctl(out, termios.TIOCSCTTY, 0)
+os.dup2(out, 1)
+os.dup2(out, 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""A program that is run on a terminal of its own, or with its output in a pipe."""
+
+
+@pytest.mark.parametrize(
+    ("opened", "number"),
+    [
+        # `… | tee log`: Ctrl-C reaches `tee` too.
+        pytest.param(os.pipe, signal.SIGINT, id="pipe"),
+        # The kernel tells of a window that is closed, and the shell in it does so once more.
+        pytest.param(os.openpty, signal.SIGHUP, id="terminal"),
+    ],
+)
+def test_a_terminal_that_is_gone_holds_up_no_stop(
+    tmp_path: Path, opened: Callable[[], tuple[int, int]], number: int
+) -> None:
+    ours, its = opened()
+    argv: list[str | Path] = [sys.executable, "-c", ON, str(its), BIN / "llm-one-api", "up", "--port", str(free_port())]
+    up = Process("up", argv, folder=tmp_path, pass_fds=[its])
+    os.close(its)
+    try:
+        answer = first_call(read_until(ours, "What was counted"))
+        family = psutil.Process(up.pid).children(recursive=True)
+        os.close(ours)
+        up.signal(number)
+        code = up.popen.wait(30)
+    finally:
+        up.kill()
+
+    assert answer.status_code == 200
+    assert code == 0
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+    lines = [json.loads(line) for line in (tmp_path / "logs/llm-one-api.log").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["response", "memory.summary"]
+    assert lines[1]["total_requests"] == 1
+
+
+def read_until(fd: int, text: str) -> str:
+    """Read what is printed until there is *text* in it."""
+    seen = b""
+    while text not in seen.decode(errors="replace"):
+        assert select.select([fd], [], [], 60)[0], seen
+        seen += os.read(fd, 65536)
+    return seen.decode(errors="replace")
+
+
+def test_a_disk_that_takes_no_file_holds_up_no_stop(up: Process, tmp_path: Path) -> None:
+    first_call(up.text())
+    (tmp_path / "data/run/draining").symlink_to(tmp_path / "nowhere/draining")
+
+    up.signal(signal.SIGTERM)
+    code = up.popen.wait(30)
+
+    assert code == 0
+    assert up.text().count("📊 内存统计插件 - 最终统计数据") == 1

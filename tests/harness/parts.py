@@ -49,9 +49,9 @@ class Parts:
         wait_until(lambda: self._answers(it) and self.relay(), timeout=40, what="the gateway answers and has a relay")
         return it
 
-    def worker(self, queues: str) -> Process:
-        """Start a Celery worker."""
-        return self._start("celery", "-A", "workers.celery_app", "worker", "-Q", queues, "-n", f"{queues}@%h")
+    def worker(self, queues: str, name: str | None = None) -> Process:
+        """Start a Celery worker, named after its queues if not otherwise."""
+        return self._start("celery", "-A", "workers.celery_app", "worker", "-Q", queues, "-n", f"{name or queues}@%h")
 
     def relay(self) -> int | None:
         """Tell the process id of the relay, if there is one now."""
