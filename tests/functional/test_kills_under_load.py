@@ -146,7 +146,7 @@ def test_a_celery_child_in_the_middle_of_a_batch(
     outcomes = settle(calls, upstream, kept)
     assert calls.broken == []
     assert outcomes == {"success": len(calls.sent)}
-    assert sent.given_back >= 2
+    assert sent.given_back >= 1  # else the kills hit nothing
 
 
 def test_an_idle_celery_main_process_with_a_message_just_popped(
@@ -168,7 +168,7 @@ def test_an_idle_celery_main_process_with_a_message_just_popped(
 
 def pop(running: Product, broker: Valkey, kept: Books, sent: Wire) -> Copy:
     """Stop the idle ingest worker's main process so that a message goes into its socket, where nobody reads it."""
-    for _ in range(50):
+    for _ in range(200):
         main = ingest(running)[0]
         before = len(sent.copies)
         main.suspend()
