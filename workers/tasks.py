@@ -11,6 +11,7 @@ from celery import Task
 from llm_one_api.books import deliver as delivery
 from llm_one_api.books import ingest as ingestion
 from llm_one_api.broker import DELIVER, waiting
+from llm_one_api.stores.ledger.words import reason
 from workers.celery_app import app, settings
 from workers.parts import parts
 
@@ -35,8 +36,8 @@ def ingest(journal_id: str, batch_id: str, lines: list[str]) -> None:
     """Keep a batch of records, tell the relay, and hint at deliveries. What fails is sent again by the relay."""
     try:
         done = ingestion.ingest(parts(settings).ledger, lines, lambda: _ack(journal_id, batch_id))
-    except Exception as error:  # the database's: its text may hold a URL
-        log.error("ingest.failed", batch=batch_id, records=len(lines), kind=type(error).__name__)
+    except Exception as error:  # the database's
+        log.error("ingest.failed", batch=batch_id, records=len(lines), error=reason(error, settings.ledger.url))
         return
     if done.new:
         for name in settings.plugins.stats:
@@ -52,7 +53,7 @@ def deliver(plugin: str) -> None:
     try:
         done = delivery.deliver(mine.ledger, plugin, mine.plugins, mine.pace)
     except Exception as error:  # the database's
-        log.error("delivery.failed", plugin=plugin, kind=type(error).__name__)
+        log.error("delivery.failed", plugin=plugin, error=reason(error, settings.ledger.url))
         return
     if done.more:
         _hint(plugin)

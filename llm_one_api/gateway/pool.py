@@ -126,8 +126,8 @@ class Pool:
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
 
-    def close_idle(self, older_than: float = IDLE_SECONDS) -> None:
-        """Close the connections that nobody has used for so many seconds."""
+    def close_idle(self) -> None:
+        """Close the connections that nobody has used for `IDLE_SECONDS`."""
         now = time.monotonic()
-        while self._idle and now - self._idle[0].idle_since >= older_than:
+        while self._idle and now - self._idle[0].idle_since >= IDLE_SECONDS:
             self._idle.popleft().close()

@@ -101,10 +101,10 @@ class House:
     def _look(self) -> None:
         while True:
             with _going_on("look"):
+                self._condition.not_ready = "journal_full" if self._refuse_when_full and self.journal.full else None
                 self._keep_relay()
                 for chore in self._chores:
                     chore()
-                self._condition.not_ready = "journal_full" if self._refuse_when_full and self.journal.full else None
                 missing = self._missing()
                 if missing != self._condition.missing:
                     (log.warning if missing else log.info)("health.missing", missing=missing)
