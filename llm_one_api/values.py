@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -31,7 +31,17 @@ Outcome = Literal[
 """How a call ended; `docs/how-a-request-travels.md` has the list with its meanings."""
 
 UsageSource = Literal["reported", "estimated", "partial", "none"]
-"""Where the token figures come from. `none`: nothing is known, the figures are None."""
+"""Where the token figures come from.
+
+`estimated`: counted by us, for the upstream told none. `partial`: the answer was cut, and these are what had been seen
+of it. `none`: nothing is known, the figures are None.
+"""
+
+PriceSource = Literal["configured", "reported", "genai-prices"]
+"""Where a cost comes from: the section `pricing`, the provider's own figure, or the table of that library."""
+
+OnClientGone = Literal["cut", "drain"]
+"""A caller left: `cut` closes the upstream at once, `drain` reads on to learn the usage."""
 
 FAILED: frozenset[Outcome] = frozenset({"upstream_error", "timeout", "truncated", "stream_error", "aborted"})
 """The outcomes that count as errors. Error rate = these / (these + success)."""
@@ -57,6 +67,8 @@ class Caller(Value, frozen=True, kw_only=True):
     models: frozenset[str] | None = None
     """The models that the key may use; None: all."""
     admin: bool = False
+    on_client_gone: OnClientGone | None = None
+    """What this caller's leaving means; None: what `server.on_client_gone` says."""
 
     def may_use(self, model: str) -> bool:
         """Tell whether this caller may use *model* (its public name)."""
@@ -77,6 +89,8 @@ class Call(Value, frozen=True, kw_only=True):
     headers: tuple[tuple[str, str], ...] = ()
     """Those that may go upstream."""
     client_request_id: str | None = None
+    sdk_retry_count: int | None = None
+    """How often the caller's SDK had tried before, as its `x-stainless-retry-count` says."""
     tags: tuple[str, ...] = ()
     client_fd: int = -1
     """The caller's socket, to see when the caller leaves; -1: unknown."""
@@ -124,9 +138,13 @@ class Permit(Value, frozen=True, kw_only=True):
 
 
 class Usage(Value, frozen=True, kw_only=True):
-    """Tokens of one call. Input includes cached, output includes reasoning; the parts are kept as parts."""
+    """Tokens of one call. Input includes cached, output includes reasoning; the parts are kept as parts.
+
+    None: not told. `faults_of` in `dialects/usage.py` says what must hold between the figures.
+    """
 
     prompt_tokens: int | None = None
+    """The whole input, with what was read from and written to a cache."""
     completion_tokens: int | None = None
     total_tokens: int | None = None
     cache_read_tokens: int | None = None
@@ -195,7 +213,17 @@ class UsageRecord(Value, frozen=True, kw_only=True):
     usage_source: UsageSource = "none"
     usage_raw: Mapping[str, Any] | None = None
     """The provider's own usage object, as it came."""
+    usage_faults: tuple[str, ...] = ()
+    """What cannot be true of the figures, such as `cache_read_tokens > prompt_tokens`. They are kept as they came."""
+    output_tokens_per_second: float | None = None
+    """While it was generated: of a stream from its first byte, else from the request's arrival."""
+    sdk_retry_count: int | None = None
+    """How often the caller's SDK had tried before (`x-stainless-retry-count`); None: it does not say."""
     cost: Decimal | None = None
     """USD. None: no price is known. Zero: known to be free."""
+    price_source: PriceSource | None = None
+    """Where the cost comes from; None: there is none."""
+    price_date: date | None = None
+    """The day from which that price holds; of a reported cost the call's day."""
     quota_tokens: int | None = None
     quota_cost: Decimal | None = None

@@ -12,11 +12,12 @@ from llm_one_api.values import Attempt, Usage, UsageRecord, Value
 
 _json = msgspec.json.Encoder()
 _attempts = msgspec.json.Decoder(tuple[Attempt, ...])
-_tags = msgspec.json.Decoder(tuple[str, ...])
+_words = msgspec.json.Decoder(tuple[str, ...])
+_AS_JSON = frozenset({"tags", "attempts", "usage_raw", "usage_faults"})
 _PLAIN = tuple(
     column.name
     for column in records.columns
-    if column.name in UsageRecord.__struct_fields__ and column.name not in {"tags", "attempts", "usage_raw"}
+    if column.name in UsageRecord.__struct_fields__ and column.name not in _AS_JSON
 )
 _OF_USAGE = (*USAGE_COLUMNS, "audio_seconds")
 _COLUMNS = tuple(column.name for column in records.columns)
@@ -41,6 +42,7 @@ def to_row(record: UsageRecord, seq: int) -> dict[str, Any]:
         row[name] = getattr(usage, name)
     row["tags"] = _text(record.tags)
     row["attempts"] = _text(record.attempts)
+    row["usage_faults"] = _text(record.usage_faults)
     row["usage_raw"] = None if record.usage_raw is None else _text(record.usage_raw)
     return row
 
@@ -56,6 +58,7 @@ def to_record(row: Sequence[Any]) -> UsageRecord:
     del fields["seq"]
     raw = fields["usage_raw"]
     fields["usage_raw"] = None if raw is None else msgspec.json.decode(raw)
-    fields["tags"] = _tags.decode(fields["tags"])
+    fields["tags"] = _words.decode(fields["tags"])
+    fields["usage_faults"] = _words.decode(fields["usage_faults"])
     fields["attempts"] = _attempts.decode(fields["attempts"])
     return UsageRecord(usage=Usage(**{name: fields.pop(name) for name in _OF_USAGE}), **fields)
