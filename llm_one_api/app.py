@@ -13,8 +13,12 @@ from werkzeug.wrappers import Response
 from llm_one_api import logs
 from llm_one_api.gateway.admit import Admit, Unlimited
 from llm_one_api.gateway.authenticate import Authenticate
+from llm_one_api.gateway.counts import Counts
+from llm_one_api.gateway.estimate import Estimator
 from llm_one_api.gateway.forward import Forward
 from llm_one_api.gateway.line import Line
+from llm_one_api.gateway.prepare import Prepare
+from llm_one_api.gateway.read import Read
 from llm_one_api.gateway.record import Record
 from llm_one_api.gateway.route import Route
 from llm_one_api.gateway.watch import Bounds, Watch
@@ -23,7 +27,7 @@ from llm_one_api.settings import Settings, load
 from llm_one_api.stores.counters import connect
 from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.stores.ledger.ledger import Ledger
-from llm_one_api.web import door, errors, health, models, stats
+from llm_one_api.web import calls, door, errors, health, models, stats
 from llm_one_api.web.house import LIFELINE, House
 from llm_one_api.web.off_hub import on_disk
 from llm_one_api.web.proxy import Proxy
@@ -83,12 +87,18 @@ def create_app(settings: Settings | None = None) -> Gateway:
         offload=on_disk,
     )
     authenticate = Authenticate(manager.auth_plugins(settings.plugins.auth, settings.auth, context))
-    forward = Forward()
+    prepare = Prepare()
+    forward = Forward(prepare.refused)
+    estimator = Estimator()
+    counts = Counts()
     line = Line(
         authenticate=authenticate,
+        read=Read(seconds=server.body_timeout, folder=settings.data_dir, offload=on_disk),
         route=Route(manager.model_routes(settings.plugins.model_route, settings.model_route, context)),
+        prepare=prepare,
         admit=Admit(Unlimited()),
-        record=Record(journal, refuse_when_full=refuse_when_full),
+        record=Record(journal, counts, refuse_when_full=refuse_when_full),
+        estimator=estimator,
         forward=forward,
         watch=watch,
     )
@@ -108,6 +118,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
         refuse_when_full=refuse_when_full,
         probes={"ledger": lambda: _discard(ledger.last_seq()), "redis": partial(_ping, settings.redis_url)},
         chores=[forward.close_idle],
+        endings=[counts.settle, estimator.stop],
         draining_marker=settings.data_dir / "run" / "draining",
         lifeline=int(os.environ[LIFELINE]) if LIFELINE in os.environ else None,
     )
@@ -119,6 +130,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
     health.register(app, condition, authenticate, lambda: app.house.draining)
     memory_reader = partial(memory.read, redis, context.key_prefix) if "memory" in settings.plugins.stats else None
     stats.register(app, authenticate, ledger, settings.zone, memory_reader)
+    calls.register(app, authenticate, ledger, settings.zone)
     return app
 
 

@@ -10,10 +10,10 @@ encoded to the journal and to a Celery message: a record is built in 0.9 µs
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -39,6 +39,9 @@ of it. `none`: nothing is known, the figures are None.
 
 PriceSource = Literal["configured", "reported", "genai-prices"]
 """Where a cost comes from: the section `pricing`, the provider's own figure, or the table of that library."""
+
+Adapter = Literal["openai", "anthropic", "azure"]
+"""How an upstream speaks: `dialects/adapters.py` has a class for each."""
 
 OnClientGone = Literal["cut", "drain"]
 """A caller left: `cut` closes the upstream at once, `drain` reads on to learn the usage."""
@@ -75,6 +78,23 @@ class Caller(Value, frozen=True, kw_only=True):
         return self.models is None or model in self.models
 
 
+class Body(Protocol):
+    """What a request brings. All raise a GatewayError if it is too large, truncated or does not come."""
+
+    length: int | None
+    """Bytes; None: it is not told."""
+    content_type: str
+
+    def check(self) -> None:
+        """See whether there may be one, by the head alone."""
+
+    def whole(self) -> bytes:
+        """Read all of it, once."""
+
+    def piece(self) -> bytes:
+        """Read some more of it; b"": that was all."""
+
+
 class Call(Value, frozen=True, kw_only=True):
     """One request as it stands at the door: its head; the body is read when the caller is known."""
 
@@ -84,8 +104,10 @@ class Call(Value, frozen=True, kw_only=True):
     endpoint: str
     api_key: str
     """A secret: never printed. Empty: none was given."""
-    read_body: Callable[[], bytes]
-    """Read the body, once. Raises a GatewayError if it is too large, truncated or does not come."""
+    method: str = "POST"
+    path: str
+    query: str = ""
+    body: Body
     headers: tuple[tuple[str, str], ...] = ()
     """Those that may go upstream."""
     client_request_id: str | None = None
@@ -108,8 +130,14 @@ class Upstream(Value, frozen=True, kw_only=True):
     name: str
     base_url: str
     """Such as `https://api.openai.com/v1`: what an endpoint's path is put behind."""
-    authorization: str = ""
-    """The value of the `Authorization` header sent there; empty: none is sent. A secret."""
+    api_key: str = ""
+    """The key that it is called with; empty: none is sent. A secret."""
+    adapter: Adapter = "openai"
+    """How it speaks."""
+    api_version: str = ""
+    """Azure's `api-version`."""
+    default_max_tokens: int = 4096
+    """What Anthropic is told as `max_tokens`, which it wants, where an OpenAI caller says none."""
     connect_timeout: float = 10.0
     first_byte_timeout: float = 300.0
     idle_timeout: float = 120.0
@@ -154,10 +182,16 @@ class Usage(Value, frozen=True, kw_only=True):
     audio_input_tokens: int | None = None
     audio_output_tokens: int | None = None
     image_tokens: int | None = None
+    """Of the input."""
+    image_output_tokens: int | None = None
     accepted_prediction_tokens: int | None = None
     rejected_prediction_tokens: int | None = None
     audio_seconds: float | None = None
     images: int | None = None
+
+
+NO_USAGE = Usage()
+"""Nothing is known."""
 
 
 class Attempt(Value, frozen=True, kw_only=True):
@@ -209,7 +243,7 @@ class UsageRecord(Value, frozen=True, kw_only=True):
     """Seconds from the request's arrival to the last byte from upstream; None: unknown (aborted)."""
     ttft: float | None = None
     """Seconds from the request's arrival to the first byte of the answer's body."""
-    usage: Usage = Usage()
+    usage: Usage = NO_USAGE
     usage_source: UsageSource = "none"
     usage_raw: Mapping[str, Any] | None = None
     """The provider's own usage object, as it came."""

@@ -42,8 +42,9 @@ def _summary(loaded: settings.Settings) -> Iterator[tuple[str, str]]:
     label = "models"
     for name, target in loaded.targets().items():
         alias = "" if target.upstream_model == name else f" as {target.upstream_model}"
-        key = "" if target.upstream.authorization else ", without a key"
-        yield label, f"{name} → {urlsplit(target.upstream.base_url).netloc}{alias}{key}"
+        key = "" if target.upstream.api_key else ", without a key"
+        adapter = "" if target.upstream.adapter == "openai" else f" ({target.upstream.adapter})"
+        yield label, f"{name} → {urlsplit(target.upstream.base_url).netloc}{adapter}{alias}{key}"
         label = ""
     label = "plugins"
     for kind, names, _ in loaded.plugin_sections():

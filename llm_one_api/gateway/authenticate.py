@@ -36,6 +36,7 @@ class Authenticate:
                     group=result.group,
                     models=result.models,
                     admin=result.admin,
+                    on_client_gone=result.on_client_gone,
                 )
             told = told or result.error
         raise InvalidKey(told or _WRONG)

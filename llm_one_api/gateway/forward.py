@@ -1,21 +1,21 @@
-"""Sixth stage: send the call to its upstream and wait for the head of the answer."""
+"""Seventh stage: send the call to its upstream and wait for the head of the answer."""
 
 from __future__ import annotations
 
 import re
 import ssl
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from llm_one_api.dialects import openai
 from llm_one_api.errors import GatewayError, Overloaded, UpstreamFailed, UpstreamTimeout
-from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.http import BadAnswer, Connection, ConnectionEnded
 from llm_one_api.gateway.pool import Origin, Pool
-from llm_one_api.gateway.read import Request
+from llm_one_api.gateway.prepare import Outgoing
 from llm_one_api.gateway.record import Entry
+from llm_one_api.gateway.upload import Upload
 from llm_one_api.gateway.watch import Cut, Visit, Why
-from llm_one_api.values import Attempt, Call, Target, Upstream
+from llm_one_api.values import Attempt, Upstream
 
 _PASSING = frozenset(
     {
@@ -24,6 +24,10 @@ _PASSING = frozenset(
     }
 )  # fmt: skip
 _PASSING_PREFIXES = ("openai-", "x-ratelimit-", "anthropic-", "x-ms-")
+_IDS = frozenset({"x-request-id", "request-id", "apim-request-id"})
+"""Where providers tell their own id of a call."""
+_REFUSING = frozenset({400, 422})
+_LONGEST_REFUSAL = 64 * 1024
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -37,19 +41,19 @@ class Answer:
     """An upstream's answer: its head, and its body as it comes."""
 
     __slots__ = (
-        "_over", "_pool", "connection", "headers", "hides_usage", "provider_request_id", "read", "status", "upstream",
+        "_over", "_pool", "connection", "headers", "provider_request_id", "read", "ready", "status", "upstream",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, pool: Pool, upstream: Upstream, *, hides_usage: bool) -> None:
+    def __init__(self, connection: Connection, pool: Pool, ready: Outgoing) -> None:
         self.connection = connection
         self._pool = pool
         self._over = False
-        self.upstream = upstream
+        self.ready = ready
+        """What it answers."""
+        self.upstream = ready.upstream
         self.read = connection.read
         """Wait for more of the body; b"": that was all. Raises Cut, OSError, ConnectionEnded or BadAnswer."""
         self.status = connection.status
-        self.hides_usage = hides_usage
-        """Whether we asked for the usage chunk, so that the caller must not see it."""
         self.provider_request_id: str | None = None
         self.headers: dict[str, str] = {}
         """Those that the caller may see; names in lower case."""
@@ -59,8 +63,13 @@ class Answer:
                 text = value.decode("latin-1")
                 if not _UNPRINTABLE.search(text):
                     self.headers[key] = text
-            elif key == "x-request-id":
+            elif key in _IDS:
                 self.provider_request_id = value.decode("latin-1")[:200]
+
+    def put_back(self, pieces: list[bytes]) -> None:
+        """Have what was read before its time read again, first."""
+        waiting, read = [b"".join(pieces)] if pieces else [], self.connection.read
+        self.read = lambda: waiting.pop() if waiting else read()
 
     @property
     def complete(self) -> bool:
@@ -88,23 +97,32 @@ class Answer:
 class Forward:
     """Sends calls to upstreams, over connections that are kept."""
 
-    def __init__(self) -> None:
-        """Open nothing yet."""
+    def __init__(self, on_refusal: Callable[[Outgoing], None] = lambda _: None) -> None:
+        """Open nothing yet. *on_refusal* is told of an upstream that refuses `stream_options`."""
         self._pools: dict[str, Pool] = {}
-        self._heads: dict[tuple[str, str, str], bytes] = {}
+        self._on_refusal = on_refusal
 
-    def __call__(
-        self, call: Call, endpoint: Endpoint, request: Request, target: Target, visit: Visit, entry: Entry
-    ) -> Answer:
-        """Give the upstream's answer as soon as its head is there. Raises a GatewayError; each try is on *entry*."""
-        upstream = target.upstream
-        body, hides_usage = outgoing(endpoint, request, target)
-        head = b"%b%bContent-Length: %d\r\n\r\n" % (self._head(upstream, endpoint), _headers(call), len(body))
+    def __call__(self, ready: Outgoing, started: float, visit: Visit, entry: Entry) -> Answer:
+        """Give the upstream's answer as soon as its head is there. Raises a GatewayError; each try is on *entry*.
+
+        *started* is when the call came. An upstream that refuses `stream_options` is asked once more, without.
+        """
+        visit.total_deadline = started + ready.upstream.total_timeout
+        answer = self._send(ready, ready.body, visit, entry)
+        if ready.hides_usage and answer.status in _REFUSING and self._refuses_asking(answer, visit):
+            answer.abort()
+            self._on_refusal(ready)
+            ready.hides_usage = False
+            answer = self._send(ready, ready.unasked(), visit, entry)
+        return answer
+
+    def _send(self, ready: Outgoing, body: bytes, visit: Visit, entry: Entry) -> Answer:
+        upstream = ready.upstream
         pool = self._pool(upstream)
-        visit.total_deadline = call.started + upstream.total_timeout
-        connection = pool.take_idle()
+        # A form passes once: it is not entrusted to a connection that may turn out to be stale.
+        connection = pool.take_idle() if ready.upload is None else None
         if connection is not None:
-            answer = self._try(connection, pool, upstream, head, body, visit, entry, hides_usage=hides_usage)
+            answer = self._try(connection, pool, ready, body, visit, entry)
             if answer is not None:
                 return answer
         started = time.monotonic()
@@ -123,7 +141,7 @@ class Forward:
             raise self._failed(entry, upstream, started, error) from None
         finally:
             visit.go_on()
-        answer = self._try(connection, pool, upstream, head, body, visit, entry, hides_usage=hides_usage)
+        answer = self._try(connection, pool, ready, body, visit, entry)
         if answer is None:
             raise UpstreamFailed("The model's upstream closed the connection.")  # a fresh connection is never stale
         return answer
@@ -132,20 +150,21 @@ class Forward:
         self,
         connection: Connection,
         pool: Pool,
-        upstream: Upstream,
-        head: bytes,
+        ready: Outgoing,
         body: bytes,
         visit: Visit,
         entry: Entry,
-        *,
-        hides_usage: bool,
     ) -> Answer | None:
         """Send the call over *connection*; None: it was a kept one and ended without a byte, so a fresh one may try."""
+        upstream = ready.upstream
         started = time.monotonic()
-        visit.wait("first_byte", upstream.first_byte_timeout)
         try:
-            with suppress(OSError):  # an upstream that refuses a large body may answer and hang up while we send it
-                connection.send(head, body)
+            if ready.upload is not None:
+                self._pass_on(connection, ready.head, ready.upload, visit, upstream)
+            visit.wait("first_byte", upstream.first_byte_timeout)
+            if ready.upload is None:
+                with suppress(OSError):  # an upstream that refuses a large body may answer and hang up while we send it
+                    connection.send(b"%bContent-Length: %d\r\n\r\n" % (ready.head, len(body)), body)
             connection.read_head()
         except Cut as cut:
             connection.close()
@@ -163,13 +182,51 @@ class Forward:
             connection.close()
             error = UpstreamFailed("The model's upstream did not answer in valid HTTP.", code="upstream_bad_answer")
             raise self._failed(entry, upstream, started, error) from None
+        except GatewayError as error:  # of the rest of a form
+            connection.close()
+            raise self._failed(entry, upstream, started, error) from None
         except BaseException:
             connection.close()
             raise
         finally:
             visit.go_on()
         self._note(entry, upstream, started, status=connection.status)
-        return Answer(connection, pool, upstream, hides_usage=hides_usage)
+        return Answer(connection, pool, ready)
+
+    @staticmethod
+    def _pass_on(connection: Connection, head: bytes, upload: Upload, visit: Visit, upstream: Upstream) -> None:
+        """Send a form as it comes. Raises Cut, or a GatewayError if the caller does not send the rest of it."""
+        length = upload.length
+        framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
+
+        def pieces() -> Iterator[bytes]:
+            for piece in upload.pieces():
+                visit.wait("first_byte", upstream.first_byte_timeout)  # now it is the upstream that has to take it
+                yield piece
+
+        try:
+            with suppress(OSError):  # as above: what it answered is worth a look
+                connection.send_pieces(head + framing + b"\r\n\r\n", pieces(), chunked=length is None)
+        finally:
+            upload.close()
+
+    def _refuses_asking(self, answer: Answer, visit: Visit) -> bool:
+        """Tell whether an error is about our asking for usage. What was read of it is read again by whoever asks."""
+        visit.wait("idle", answer.upstream.idle_timeout)
+        pieces: list[bytes] = []
+        try:
+            while sum(map(len, pieces)) < _LONGEST_REFUSAL and (piece := answer.read()):
+                pieces.append(piece)
+        except (OSError, ConnectionEnded, BadAnswer):
+            pass  # then the meter meets it too
+        except Cut as cut:
+            answer.abort()
+            raise ended_by(cut.why) from None
+        finally:
+            visit.go_on()
+        answer.put_back(pieces)
+        said = b"".join(pieces)
+        return b"stream_options" in said or b"include_usage" in said
 
     def close_idle(self) -> None:
         """Close the connections that were not used for long. To be called every few seconds."""
@@ -191,44 +248,6 @@ class Forward:
         if pool is None:
             pool = self._pools[upstream.base_url] = Pool(Origin.of(upstream.base_url))
         return pool
-
-    def _head(self, upstream: Upstream, endpoint: Endpoint) -> bytes:
-        """Give the part of the request's head that is the same for each call."""
-        known = (upstream.base_url, upstream.authorization, endpoint.upstream_path)
-        head = self._heads.get(known)
-        if head is None:
-            origin = Origin.of(upstream.base_url)
-            lines = [
-                f"POST {origin.path}{endpoint.upstream_path} HTTP/1.1",
-                f"Host: {origin.host_header}",
-                "Accept-Encoding: identity",
-                "Content-Type: application/json",  # it was read as that, whatever the caller calls it
-            ]
-            if upstream.authorization:
-                lines.append(f"Authorization: {upstream.authorization}")
-            head = self._heads[known] = ("\r\n".join(lines) + "\r\n").encode("latin-1")
-        return head
-
-
-def outgoing(endpoint: Endpoint, request: Request, target: Target) -> tuple[bytes, bool]:
-    """Give the body to send, and whether we asked for usage on the caller's behalf.
-
-    It is the caller's own, byte for byte, unless a field must change: the model's name upstream, `stream_options`,
-    or a field that stands in it twice (so that the upstream reads what we read).
-    """
-    asked = request.asked
-    ask_usage = endpoint.streams and request.stream and not asked.wants_usage
-    model = target.upstream_model if target.upstream_model != asked.model else None
-    if model is None and request.plain:
-        if not ask_usage:
-            return request.body, False
-        if not bytes(asked.stream_options):
-            return openai.with_usage_asked(request.body), True
-    return openai.rewrite(request.body, model=model, ask_usage=ask_usage), ask_usage
-
-
-def _headers(call: Call) -> bytes:
-    return "".join([f"{name}: {value}\r\n" for name, value in call.headers]).encode("latin-1")
 
 
 def ended_by(why: Why) -> GatewayError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 
@@ -138,6 +139,15 @@ class Connection:
         else:
             self.sock.sendall(head)
             self.sock.sendall(body)
+        self._sent = True
+
+    def send_pieces(self, head: bytes, pieces: Iterable[bytes], *, chunked: bool) -> None:
+        """Send a request whose body comes in *pieces*; *chunked*: its length is not told in *head*."""
+        send_all(self.sock, head)
+        for piece in pieces:
+            self.sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+        if chunked:
+            send_all(self.sock, b"0\r\n\r\n")
         self._sent = True
 
     def read_head(self) -> None:

@@ -1,32 +1,55 @@
-"""The order of the line: authenticate → read → route → admit → record → forward → meter. No stage knows another."""
+"""The order of the line: authenticate → read → route → prepare → admit → record → forward → meter.
+
+No stage knows another.
+"""
 
 from __future__ import annotations
 
-from llm_one_api.errors import GatewayError, Overloaded, UpstreamTimeout
+from collections.abc import Sequence
+
+from llm_one_api.errors import BadRequest, BodyTooLarge, GatewayError, Overloaded, UpstreamTimeout
 from llm_one_api.gateway.admit import Admit
 from llm_one_api.gateway.authenticate import Authenticate
+from llm_one_api.gateway.counts import Counting, Fill
 from llm_one_api.gateway.endpoints import Endpoint
+from llm_one_api.gateway.estimate import Estimator
 from llm_one_api.gateway.forward import ClientLeft, Forward
 from llm_one_api.gateway.meter import Meter
-from llm_one_api.gateway.read import Request, read
-from llm_one_api.gateway.record import Entry, Record
+from llm_one_api.gateway.prepare import Prepare
+from llm_one_api.gateway.read import Read, Request
+from llm_one_api.gateway.record import Record
 from llm_one_api.gateway.reply import Reply
 from llm_one_api.gateway.route import Route
-from llm_one_api.gateway.watch import Visit, Watch
-from llm_one_api.values import Call, Outcome, Target
+from llm_one_api.gateway.watch import Watch
+from llm_one_api.values import Call, Caller, Outcome, Target
+
+NOT_FOUND = 404
 
 
 class Line:
     """Carries calls, one at a time for each greenlet."""
 
     def __init__(
-        self, *, authenticate: Authenticate, route: Route, admit: Admit, record: Record, forward: Forward, watch: Watch
+        self,
+        *,
+        authenticate: Authenticate,
+        read: Read,
+        route: Route,
+        prepare: Prepare,
+        admit: Admit,
+        record: Record,
+        estimator: Estimator,
+        forward: Forward,
+        watch: Watch,
     ) -> None:
         """Join the stages."""
         self.authenticate = authenticate
+        self.read = read
         self.route = route
+        self.prepare = prepare
         self.admit = admit
         self.record = record
+        self.estimator = estimator
         self.forward = forward
         self.watch = watch
         self.meter = Meter(watch)
@@ -34,22 +57,41 @@ class Line:
     def carry(self, call: Call, endpoint: Endpoint) -> Reply:
         """Take one call from the door to the upstream and back. Raises a GatewayError; what must be recorded is."""
         caller = self.authenticate(call.api_key)
-        visit = self.watch.enter(call.client_fd)
+        visit = self.watch.enter(call.client_fd, caller.on_client_gone)
         request: Request | None = None
         try:
             try:
                 self._check_room()
-                request = read(call, visit, timeout=self.watch.bounds.body_timeout)
-                target = self.route(caller, request.asked.model)
-                permit = self.admit(caller, target)
+                request = self.read(call, endpoint, visit)
+                targets = self._targets(caller, endpoint, request)
+                ready = self.prepare(call, endpoint, request, targets[0])
+                permit = self.admit(caller, targets[0])
                 entry = self.record.open(
-                    call, caller, target, permit, stream=request.stream, end_user=request.asked.end_user
+                    call, caller, targets[0], permit, stream=request.stream, end_user=request.end_user
                 )
             except GatewayError as error:
-                model = request.asked.model if request else None
+                model = request.model if request else None
                 self.record.reject(call, caller, error, model=model, stream=bool(request and request.stream))
                 raise
-            return self._send(call, endpoint, request, target, visit, entry)
+            entry.counting = self._counting(endpoint, request, ready.model)
+            try:
+                answer = self.forward(ready, call.started, visit, entry)
+                for target in targets[1:]:  # who has made what is asked about?
+                    if answer.status != NOT_FOUND:
+                        break
+                    answer.abort()
+                    entry.upstream = target.upstream.name
+                    answer = self.forward(self.prepare(call, endpoint, request, target), call.started, visit, entry)
+                return self.meter(answer, endpoint, entry, visit)
+            except GatewayError as error:
+                outcome = outcome_of(error)
+                left = outcome == "client_gone" and endpoint.counts
+                count = Fill(kind="partial", output=endpoint.counts_output) if left else None
+                entry.close(outcome, status=error.status, error=error.code, count=count)
+                raise
+            except BaseException:
+                entry.close("aborted", status=500, error="internal_error")
+                raise
         except GatewayError as error:
             error.waited = visit.waited
             self.watch.leave(visit)
@@ -57,19 +99,20 @@ class Line:
         except BaseException:
             self.watch.leave(visit)
             raise
+        finally:
+            if request is not None and request.upload is not None:
+                request.upload.close()
 
-    def _send(
-        self, call: Call, endpoint: Endpoint, request: Request, target: Target, visit: Visit, entry: Entry
-    ) -> Reply:
-        try:
-            answer = self.forward(call, endpoint, request, target, visit, entry)
-            return self.meter(answer, entry, visit)
-        except GatewayError as error:
-            entry.close(outcome_of(error), status=error.status, error=error.code)
-            raise
-        except BaseException:
-            entry.close("aborted", status=500, error="internal_error")
-            raise
+    def _targets(self, caller: Caller, endpoint: Endpoint, request: Request) -> Sequence[Target]:
+        """Tell where the call goes: to the model's upstream, or where what it is about may have been made."""
+        if endpoint.by_id:
+            return self.route.everywhere(caller, endpoint.name)
+        return (self.route(caller, request.model),)
+
+    def _counting(self, endpoint: Endpoint, request: Request, model: str) -> Counting | None:
+        if not endpoint.counts and not endpoint.counts_output:
+            return None
+        return self.estimator.begin(model, endpoint.counts, request.body)
 
     def _check_room(self) -> None:
         bounds = self.watch.bounds
@@ -87,6 +130,8 @@ def outcome_of(error: GatewayError) -> Outcome:
     """Tell how a call ended that was sent upstream and got no usable answer."""
     if isinstance(error, UpstreamTimeout):
         return "timeout"
-    if isinstance(error, ClientLeft):
+    if isinstance(error, ClientLeft) or error.code == "body_truncated":
         return "client_gone"
+    if isinstance(error, BadRequest | BodyTooLarge):
+        return "rejected"  # of the rest of a form
     return "aborted" if isinstance(error, Overloaded) else "upstream_error"

@@ -1,12 +1,16 @@
-"""Seventh stage: pass the answer on as it comes, and close the record before its end is seen."""
+"""Last stage: pass the answer on as it comes, and close the record before its end is seen."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
-from llm_one_api.dialects import openai
+from llm_one_api.dialects.adapters import Translation
+from llm_one_api.dialects.told import Told
 from llm_one_api.errors import GatewayError, Overloaded, UpstreamAuthFailed, UpstreamFailed, UpstreamTimeout
+from llm_one_api.gateway.closing import close
+from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.forward import Answer, ClientLeft, ended_by
 from llm_one_api.gateway.http import BadAnswer, ConnectionEnded
 from llm_one_api.gateway.record import Entry
@@ -17,6 +21,8 @@ from llm_one_api.values import Outcome
 
 HELD = 1024 * 1024
 """An answer of up to this many bytes is passed on as a whole, so one that breaks midway can still be a clean error."""
+MOST_TRANSLATED = 32 * 1024 * 1024
+"""A translated answer is read as a whole, and is not longer than this."""
 ENDS = 64 * 1024
 """Of a longer answer, which passes as it comes, so much of its two ends is kept to read the usage from."""
 
@@ -28,7 +34,7 @@ class Meter:
         """Use *watch* for the waits between reads."""
         self._watch = watch
 
-    def __call__(self, answer: Answer, entry: Entry, visit: Visit) -> Reply:
+    def __call__(self, answer: Answer, endpoint: Endpoint, entry: Entry, visit: Visit) -> Reply:
         """Give the reply; its record is closed when its end was read. Raises a GatewayError before the first byte."""
         status = answer.status
         if status in {401, 403}:
@@ -40,15 +46,16 @@ class Meter:
             answer.abort()
             raise UpstreamFailed("The model's upstream answered with a redirect.", code="upstream_redirect")
         if answer.headers.get("content-type", "").lower().startswith("text/event-stream") and status < 300:  # noqa: PLR2004
+            entry.stream = True  # of a form this may not have been known
             return Reply(
                 status=status,
                 headers=answer.headers,
-                body=Stream(answer, entry, visit, self._watch),
+                body=Stream(answer, endpoint, entry, visit, self._watch),
                 waited=visit.waited,
             )
-        return self._whole(answer, entry, visit)
+        return self._whole(answer, endpoint, entry, visit)
 
-    def _whole(self, answer: Answer, entry: Entry, visit: Visit) -> Reply:
+    def _whole(self, answer: Answer, endpoint: Endpoint, entry: Entry, visit: Visit) -> Reply:
         pieces: list[bytes] = []
         size = 0
         while True:
@@ -59,31 +66,46 @@ class Meter:
             size += len(piece)
             if answer.complete and size == len(piece):
                 break  # the usual small answer: all in the first read
-            if size > HELD:
+            if size > HELD and answer.ready.translation is None:
                 return Reply(
                     status=answer.status,
                     headers=answer.headers,
-                    body=LongAnswer(answer, entry, visit, self._watch, pieces),
+                    body=LongAnswer(answer, endpoint, entry, visit, self._watch, pieces),
                     waited=visit.waited,
                 )
+            if size > MOST_TRANSLATED:
+                answer.abort()
+                raise UpstreamFailed("The model's upstream answered with too much.", code="upstream_bad_answer")
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        close_whole(answer, entry, openai.read_answer(body), gone=visit.client_gone)
+        dialect = answer.ready.dialect
+        told = dialect.read_answer(body)
+        translation = answer.ready.translation
+        shown = body if translation is None else _translated(answer, translation, body)
+        close_whole(answer, endpoint, entry, told, gone=visit.client_gone, text=lambda: dialect.text_of(body))
         answer.finish()
         self._watch.leave(visit)
-        return Reply(status=answer.status, headers=answer.headers, body=(body,), waited=visit.waited, length=len(body))
+        return Reply(
+            status=answer.status, headers=answer.headers, body=(shown,), waited=visit.waited, length=len(shown)
+        )  # fmt: skip
 
 
 class LongAnswer:
     """The body of a long answer that is no stream: always one piece behind, so the record is closed before the last."""
 
-    def __init__(self, answer: Answer, entry: Entry, visit: Visit, watch: Watch, pieces: list[bytes]) -> None:
+    def __init__(
+        self, answer: Answer, endpoint: Endpoint, entry: Entry, visit: Visit, watch: Watch, pieces: list[bytes]
+    ) -> None:
         self._answer = answer
+        self._endpoint = endpoint
         self._entry = entry
         self._visit = visit
         self._watch = watch
         self._waiting: bytes = b"".join(pieces)
         self._size = len(self._waiting)
         self._first, self._last = self._waiting[:ENDS], self._waiting[-ENDS:]
+        self._count = 0
+        self._tail = b""
+        self._hear(self._waiting)
 
     def __iter__(self) -> LongAnswer:
         return self
@@ -108,7 +130,7 @@ class LongAnswer:
         self._visit.go_on()  # it may have been the caller that was waited for
         if not self._entry.closed:
             why = self._visit.cut_for or "client_gone"
-            if why == "client_gone" and self._watch.bounds.on_client_gone == "drain":
+            if why == "client_gone" and self._visit.drains:
                 self._drain()
             self._close("aborted" if why == "draining" else "client_gone", why)
         self._answer.abort()
@@ -119,11 +141,22 @@ class LongAnswer:
         self._waiting = _read(self._answer, self._entry, self._visit)
         if self._waiting:
             self._size += len(self._waiting)
+            self._hear(self._waiting)
             self._last = (self._last + self._waiting)[-ENDS:]
         else:
-            told = openai.read_ends(self._first, self._last)
-            close_whole(self._answer, self._entry, told, gone=self._visit.client_gone)
+            told = self._answer.ready.dialect.read_ends(self._first, self._last, self._count)
+            close_whole(self._answer, self._endpoint, self._entry, told, gone=self._visit.client_gone)
             self._answer.finish()
+
+    def _hear(self, piece: bytes) -> None:
+        """Take note of what passes. The text is counted as it stands, with what JSON puts around it: an estimate."""
+        counted = self._answer.ready.dialect.counted
+        if counted:
+            seen = self._tail + piece
+            self._count += seen.count(counted)
+            self._tail = seen[1 - len(counted) :]
+        if self._entry.counting is not None and self._endpoint.counts_output:
+            self._entry.counting.hear(piece.decode("utf-8", "replace"))
 
     def _drain(self) -> None:
         """Read on without the caller, within bounds, to learn the usage."""
@@ -135,12 +168,7 @@ class LongAnswer:
 
     def _close(self, outcome: Outcome, error: str) -> None:
         """Close the record of an answer that was not read to its end, if it is not closed yet."""
-        self._entry.close(
-            outcome,
-            status=self._answer.status,
-            error=error,
-            provider_request_id=self._answer.provider_request_id,
-        )
+        close(self._entry, self._answer, self._endpoint, outcome, error, None)
 
 
 def _read(answer: Answer, entry: Entry, visit: Visit) -> bytes:
@@ -167,27 +195,37 @@ def _read(answer: Answer, entry: Entry, visit: Visit) -> bytes:
     return piece
 
 
-def close_whole(answer: Answer, entry: Entry, told: openai.Told | None, *, gone: bool) -> None:
-    """Close the record of an answer that was read to its end; *gone*: without its caller."""
-    status = answer.status
-    usage_raw = told.usage_raw if told else None
-    usage = openai.usage_of(usage_raw)
-    outcome = "client_gone" if gone else outcome_of(status)
-    error = None
-    if outcome != "success":
-        error = "client_gone" if gone else ((told and told.error_code) or f"http_{status}")
-    entry.close(
-        outcome,
-        status=status,
-        error=error,
-        usage=usage,
-        usage_source="reported" if usage else "none",
-        usage_raw=usage_raw,
-        response_model=told.model if told else None,
-        service_tier=told.service_tier if told else None,
-        finish_reason=told.finish_reason if told else None,
-        provider_request_id=answer.provider_request_id,
-    )
+def close_whole(
+    answer: Answer,
+    endpoint: Endpoint,
+    entry: Entry,
+    told: Told | None,
+    *,
+    gone: bool,
+    text: Callable[[], str] | None = None,
+) -> None:
+    """Close the record of an answer that was read to its end; *gone*: without its caller; *text*: what it says."""
+    counting = entry.counting
+    outcome = "client_gone" if gone else outcome_of(answer.status)
+    error = told.error if told else None
+    if outcome == "success":
+        if error is not None:
+            outcome = "upstream_error"  # a failure inside a 200
+    else:
+        error = "client_gone" if gone else (error or f"http_{answer.status}")
+    hear = None if text is None or counting is None else lambda: counting.hear(text())
+    close(entry, answer, endpoint, outcome, error, told, complete=True, hear=hear)
+
+
+def _translated(answer: Answer, translation: Translation, body: bytes) -> bytes:
+    """Give a translated answer. Raises UpstreamFailed if it is none."""
+    try:
+        return translation.answer(body, answer.status, model=answer.ready.model, created=int(time.time()))
+    except ValueError:
+        answer.abort()
+        raise UpstreamFailed(
+            "The model's upstream did not answer as its adapter speaks.", code="upstream_bad_answer"
+        ) from None  # fmt: skip
 
 
 def outcome_of(status: int) -> Outcome:

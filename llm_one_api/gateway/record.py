@@ -1,15 +1,18 @@
-"""Fifth stage and last: one record a call, opened before the upstream is called, closed however the call ends."""
+"""Sixth stage and last: one record a call, opened before the upstream is called, closed however the call ends."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
+from llm_one_api.dialects.told import NOTHING, Told
+from llm_one_api.dialects.usage import UNKNOWN, Measured
 from llm_one_api.errors import GatewayError, Overloaded
+from llm_one_api.gateway.counts import Counting, Counts, Fill, speed
 from llm_one_api.stores.journal.entries import Opened
-from llm_one_api.values import Attempt, Call, Caller, Outcome, Permit, Target, Usage, UsageRecord, UsageSource
+from llm_one_api.values import NO_USAGE, Attempt, Call, Caller, Outcome, Permit, Target, UsageRecord
 
 NO_MODEL = "-"
 """The model of a call that was refused before its model was known."""
@@ -25,6 +28,9 @@ class Journal(Protocol):
     def open(self, opened: Opened) -> None:
         """Append an OPEN."""
 
+    def end(self, record: UsageRecord) -> None:
+        """Append an ENDED: the record without the tokens that are still being counted."""
+
     def close(self, record: UsageRecord) -> None:
         """Append a CLOSE."""
 
@@ -32,15 +38,23 @@ class Journal(Protocol):
 class Entry:
     """The open record of one call. `close` may be said several times: the first counts."""
 
-    __slots__ = ("_journal", "_opened", "_started", "attempts", "closed", "first_byte_at")
+    __slots__ = (
+        "_counts", "_journal", "_opened", "_started", "attempts", "closed", "counting", "first_byte_at", "stream",
+        "upstream",
+    )  # fmt: skip
 
-    def __init__(self, journal: Journal, opened: Opened, started: float) -> None:
+    def __init__(self, journal: Journal, counts: Counts, opened: Opened, started: float) -> None:
         self._journal = journal
+        self._counts = counts
         self._opened = opened
         self._started = started
         self.attempts: list[Attempt] = []
+        self.counting: Counting | None = None
+        """Counts the tokens that the upstream does not tell; None: they cannot be counted."""
         self.first_byte_at: float | None = None
         """`time.monotonic()` when the first byte of the answer's body was there."""
+        self.stream = opened.stream
+        self.upstream = opened.upstream
         self.closed = False
 
     def close(
@@ -49,50 +63,65 @@ class Entry:
         *,
         status: int | None,
         error: str | None = None,
-        usage: Usage | None = None,
-        usage_source: UsageSource = "none",
-        usage_raw: Mapping[str, Any] | None = None,
-        response_model: str | None = None,
-        service_tier: str | None = None,
-        finish_reason: str | None = None,
+        told: Told = NOTHING,
+        measured: Measured = UNKNOWN,
+        cut: bool = False,
         provider_request_id: str | None = None,
+        count: Fill | None = None,
     ) -> None:
-        """Write the record. *status* is what the caller was given; durations end now."""
+        """Write the record. *status* is what the caller was given; durations end now. *cut*: there was more to come.
+
+        With *count*, tokens that were not told are counted first, and by *count* put into their places; the record is
+        on disk before that, without them.
+        """
         if self.closed:
             return
         self.closed = True
         opened = self._opened
         started = self._started
-        self._journal.close(
-            UsageRecord(
-                request_id=opened.request_id,
-                at=opened.at,
-                model=opened.model,
-                upstream_model=opened.upstream_model,
-                response_model=response_model,
-                service_tier=service_tier,
-                user=opened.caller.user,
-                key=opened.caller.key,
-                group=opened.caller.group,
-                end_user=opened.end_user,
-                tags=opened.tags,
-                client_request_id=opened.client_request_id,
-                endpoint=opened.endpoint,
-                stream=opened.stream,
-                outcome=outcome,
-                status=status,
-                error=error,
-                finish_reason=finish_reason,
-                provider_request_id=provider_request_id,
-                upstream=opened.upstream,
-                attempts=tuple(self.attempts),
-                duration=round(time.monotonic() - started, 6),
-                ttft=None if self.first_byte_at is None else round(self.first_byte_at - started, 6),
-                usage=usage or Usage(),
-                usage_source=usage_source,
-                usage_raw=usage_raw,
-            )
+        usage = measured.usage
+        duration = time.monotonic() - started
+        ttft = None if self.first_byte_at is None else self.first_byte_at - started
+        record = UsageRecord(
+            request_id=opened.request_id,
+            at=opened.at,
+            model=opened.model,
+            upstream_model=opened.upstream_model,
+            response_model=told.model,
+            service_tier=told.service_tier,
+            user=opened.caller.user,
+            key=opened.caller.key,
+            group=opened.caller.group,
+            end_user=opened.end_user,
+            tags=opened.tags,
+            client_request_id=opened.client_request_id,
+            endpoint=opened.endpoint,
+            stream=self.stream,
+            outcome=outcome,
+            status=status,
+            error=error,
+            finish_reason=told.finish_reason,
+            provider_request_id=provider_request_id,
+            upstream=self.upstream,
+            attempts=tuple(self.attempts),
+            duration=round(duration, 6),
+            ttft=None if ttft is None else round(ttft, 6),
+            usage=usage or NO_USAGE,
+            usage_source="none" if usage is None else "partial" if cut else "reported",
+            usage_raw=told.usage_raw,
+            usage_faults=measured.faults,
+            output_tokens_per_second=None if usage is None else speed(usage, duration, ttft, stream=self.stream),
+            sdk_retry_count=opened.sdk_retry_count,
         )
+        counting, self.counting = self.counting, None
+        if counting is None:
+            self._journal.close(record)
+        elif count is None:
+            counting.drop()
+            self._journal.close(record)
+        else:
+            self._journal.end(record)
+            self._counts.later(self._journal, record, counting, count)
 
 
 class Record:
@@ -101,12 +130,14 @@ class Record:
     def __init__(
         self,
         journal: Journal,
+        counts: Counts | None = None,
         *,
         refuse_when_full: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Write to *journal*; with *refuse_when_full* take no call that cannot be recorded."""
         self._journal = journal
+        self._counts = counts or Counts()
         self._refuse_when_full = refuse_when_full
         self._clock = clock
 
@@ -127,13 +158,14 @@ class Record:
             client_request_id=call.client_request_id,
             endpoint=call.endpoint,
             stream=stream,
+            sdk_retry_count=call.sdk_retry_count,
         )
         self._journal.open(opened)
         if self._refuse_when_full and self._journal.full:
             raise Overloaded(
                 "Calls cannot be recorded just now, so none is taken. Try again.", code="journal_full", retry_after=5
             )
-        return Entry(self._journal, opened, call.started)
+        return Entry(self._journal, self._counts, opened, call.started)
 
     def reject(self, call: Call, caller: Caller, error: GatewayError, *, model: str | None, stream: bool) -> None:
         """Keep a call that we refused after its caller was known."""
@@ -153,5 +185,6 @@ class Record:
                 status=error.status,
                 error=error.code,
                 duration=round(time.monotonic() - call.started, 6),
+                sdk_retry_count=call.sdk_retry_count,
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llm_one_api.dialects.adapters import ADAPTERS
 from llm_one_api.errors import UnknownModel
 from llm_one_api.plugins.interfaces import ModelRoutePlugin
 from llm_one_api.values import Caller, Target
@@ -27,6 +28,22 @@ class Route:
             f"The model `{model[:200]}` does not exist or you do not have access to it. `GET /v1/models` lists yours.",
             param="model",
         )
+
+    def everywhere(self, caller: Caller, endpoint: str) -> list[Target]:
+        """Tell all upstreams of the models that *caller* may use and that have *endpoint*, each once.
+
+        For what is asked for by an id of the provider's: only they can tell which of them knows it.
+        Raises UnknownModel.
+        """
+        found: dict[tuple[str, str], Target] = {}
+        for model in self.models(caller):
+            target = self(caller, model)
+            upstream = target.upstream
+            if ADAPTERS[upstream.adapter].path(endpoint, "", upstream, target.upstream_model) is not None:
+                found.setdefault((upstream.base_url, upstream.api_key), target)
+        if not found:
+            raise UnknownModel("You have access to no model whose provider could have made it.")
+        return list(found.values())
 
     def models(self, caller: Caller) -> list[str]:
         """List the models that *caller* may use, each once."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 import traceback
 
-import msgspec
 import structlog
 
-from llm_one_api.dialects import openai, sse
-from llm_one_api.dialects.openai_stream import StreamReader
+from llm_one_api.dialects import sse
+from llm_one_api.dialects.dialect import Failure
+from llm_one_api.gateway.closing import close
+from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.forward import Answer
+from llm_one_api.gateway.hearing import Hearing
 from llm_one_api.gateway.http import BadAnswer, ConnectionEnded
 from llm_one_api.gateway.record import Entry
 from llm_one_api.gateway.reply import StreamBroken
@@ -19,6 +21,8 @@ from llm_one_api.values import Outcome
 
 log = structlog.get_logger()
 
+LONGEST_TRANSLATED = 8 * 1024 * 1024
+"""Bytes of an event that is held until it is complete, where it has to be translated."""
 AFTER_DONE = 1.0
 """Seconds that an upstream has to end its message after `[DONE]`; nothing that counts comes in them."""
 
@@ -36,17 +40,22 @@ class Stream:
         "_broken",
         "_connection",
         "_cutter",
+        "_endpoint",
         "_entry",
+        "_hearing",
         "_patience",
         "_reader",
+        "_translation",
         "_visit",
         "_watch",
         "_why",
     )
 
-    def __init__(self, answer: Answer, entry: Entry, visit: Visit, watch: Watch) -> None:
+    def __init__(self, answer: Answer, endpoint: Endpoint, entry: Entry, visit: Visit, watch: Watch) -> None:
         """Read nothing yet."""
+        ready = answer.ready
         self._answer = answer
+        self._endpoint = endpoint
         self._entry = entry
         self._visit = visit
         self._watch = watch
@@ -55,7 +64,15 @@ class Stream:
         """What is waited for now, and for how long."""
         self._patience = answer.upstream.first_byte_timeout
         self._cutter = sse.EventCutter()
-        self._reader = StreamReader(hide_usage=answer.hides_usage)
+        self._reader = ready.dialect.reader(hide_usage=ready.hides_usage)
+        self._translation = None
+        if ready.translation is not None:
+            self._cutter = sse.EventCutter(LONGEST_TRANSLATED)
+            self._translation = ready.translation.stream(
+                model=ready.model, created=int(time.time()), include_usage=ready.include_usage
+            )
+        counting = entry.counting if endpoint.counts_output else None
+        self._hearing = None if counting is None else Hearing(counting, self._reader)
         self._begun = False
         self._broken = False
 
@@ -89,14 +106,15 @@ class Stream:
                 batch = self._cutter.feed(data)
                 if not batch:
                     continue
-                out = self._reader.feed(batch, self._cutter.on_boundary)
+                out = self._take(batch, self._cutter.on_boundary)
             except Exception as error:
                 return self._fail(error)
             if visit.client_gone and not self._entry.closed:
                 self._drain()
                 raise StreamBroken
-            if self._reader.done:
+            if self._reader.done and not self._entry.closed:
                 self._close()
+                out += self._raising()
             if out:
                 visit.wait_caller()
                 return out
@@ -107,7 +125,7 @@ class Stream:
         visit.go_on()  # it may have been the caller that was waited for
         if not self._entry.closed:
             why = visit.cut_for or "client_gone"
-            if why == "client_gone" and self._watch.bounds.on_client_gone == "drain":
+            if why == "client_gone" and visit.drains:
                 self._drain()
             else:
                 self._left(why)
@@ -141,16 +159,27 @@ class Stream:
             while left > 0 and not self._reader.done:
                 data = self._receive()
                 if not data:
-                    self._reader.feed(self._cutter.rest)
+                    self._take(self._cutter.rest)
                     break
                 left -= len(data)
                 batch = self._cutter.feed(data)
                 if batch:
-                    self._reader.feed(batch, self._cutter.on_boundary)
+                    self._take(batch, self._cutter.on_boundary)
         except (Cut, OSError, ConnectionEnded, BadAnswer):
             pass
         finally:
             self._left("client_gone")
+
+    def _take(self, batch: bytes, whole: bool = True) -> bytes:
+        """Read a batch by the way; give what the caller is to get of it."""
+        out = self._reader.feed(batch, whole)
+        if self._hearing is not None:
+            self._hearing.keep(batch, whole)
+        if self._translation is not None:
+            if not whole:
+                raise ValueError("an event too long to be translated")
+            return self._translation.feed(out)
+        return out
 
     # -- the ways to end --
 
@@ -158,21 +187,24 @@ class Stream:
         """End with the upstream's message."""
         self._let_go()
         if self._entry.closed:
+            if self._reader.error is not None and not self._reader.told_by_end:
+                raise StreamBroken  # a failure does not end cleanly
             raise StopIteration
         reader = self._reader
         try:
-            rest = reader.feed(self._cutter.rest)
+            rest = self._take(self._cutter.rest)
         except Exception as error:
             return self._fail(error)
-        if not (reader.done or reader.finish_reason or reader.error):
+        if not reader.at_end:
             # Half an event may be left over: it is dropped, so that ours stands by itself.
             return self._break("truncated", "upstream_truncated", "The upstream ended the stream before its end.")
         if self._visit.client_gone:
             self._left("client_gone")
             raise StreamBroken
         self._close()
+        rest += self._raising()
         if not rest:
-            raise StopIteration
+            raise StreamBroken if self._broken else StopIteration
         self._visit.wait_caller()
         return rest
 
@@ -194,12 +226,30 @@ class Stream:
         if self._visit.client_gone:
             self._left("client_gone")
             raise StreamBroken
+        if self._reader.error is not None:  # it has said itself why
+            self._close()
+            self._answer.abort()
+            raise StreamBroken
         self._close(outcome, code)
         self._answer.abort()
         self._broken = True
-        error = {"error": {"message": message, "type": "api_error", "param": None, "code": code}}
         self._visit.wait_caller()
-        return (b"" if self._cutter.on_boundary else b"\n\n") + sse.event_of(msgspec.json.encode(error))
+        return self._error_event(message, code)
+
+    def _error_event(self, message: str, code: str) -> bytes:
+        """Word an error as the caller's dialect does; it starts where an event ended."""
+        failure = Failure(status=502, message=message, type="api_error", code=code)
+        return (b"" if self._cutter.on_boundary else b"\n\n") + self._endpoint.dialect.error_event(failure)
+
+    def _raising(self) -> bytes:
+        """After an error of the upstream's: have the caller's SDK raise, and the connection aborted."""
+        reader = self._reader
+        if reader.error is None or reader.told_by_end:
+            return b""
+        self._broken = True
+        if reader.error_raises:
+            return b""
+        return self._error_event("The upstream reported an error in the middle of the stream.", reader.error)
 
     def _fail(self, error: Exception) -> bytes:
         """End where we failed ourselves. What we stumbled over may hold anything, so only the kind of it is told."""
@@ -215,18 +265,16 @@ class Stream:
 
     def _close(self, outcome: Outcome | None = None, error: str | None = None) -> None:
         reader = self._reader
-        usage = openai.usage_of(reader.usage_raw)
-        self._entry.close(
+        complete = reader.done or (reader.finish_reason is not None and reader.error is None)
+        close(
+            self._entry,
+            self._answer,
+            self._endpoint,
             outcome or ("stream_error" if reader.error else "success"),
-            status=self._answer.status,
-            error=error or reader.error,
-            usage=usage,
-            usage_source=("reported" if reader.done or reader.finish_reason else "partial") if usage else "none",
-            usage_raw=reader.usage_raw,
-            response_model=reader.model,
-            service_tier=reader.service_tier,
-            finish_reason=reader.finish_reason,
-            provider_request_id=self._answer.provider_request_id,
+            error or reader.error,
+            reader.told(),
+            complete=complete,
+            hear=None if self._hearing is None else self._hearing.hand_on,
         )
         self._patience = AFTER_DONE
 

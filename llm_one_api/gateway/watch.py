@@ -21,6 +21,8 @@ from typing import Any, Literal
 import gevent
 from gevent.monkey import get_original
 
+from llm_one_api.values import OnClientGone
+
 TICK = 0.25
 _POLLGONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -42,7 +44,7 @@ class Bounds:
     max_streams: int = 2000
     body_timeout: float = 60.0
     client_stall_timeout: float = 60.0
-    on_client_gone: Literal["cut", "drain"] = "cut"
+    on_client_gone: OnClientGone = "cut"
     half_close: Literal["gone", "allow"] = "gone"
     drain_seconds: float = 60.0
     drain_bytes: int = 4 * 1024 * 1024
@@ -57,6 +59,7 @@ class Visit:
         "client_gone",
         "cut_for",
         "deadline",
+        "drains",
         "greenlet",
         "patience",
         "queued",
@@ -67,8 +70,10 @@ class Visit:
         "why",
     )  # fmt: skip
 
-    def __init__(self, client_fd: int, greenlet: Any) -> None:
+    def __init__(self, client_fd: int, greenlet: Any, *, drains: bool) -> None:
         self.client_fd = client_fd
+        self.drains = drains
+        """Whether the upstream is read on when the caller has left."""
         self.greenlet = greenlet
         self.state: Literal["", "upstream", "caller"] = ""
         """What the greenlet waits for."""
@@ -156,9 +161,10 @@ class Watch:
         self.draining = True
         self._drain_at = self._clock() + seconds
 
-    def enter(self, client_fd: int) -> Visit:
-        """Begin to watch a call, whose caller is at *client_fd* (-1: unknown)."""
-        visit = Visit(client_fd, gevent.getcurrent())
+    def enter(self, client_fd: int, on_client_gone: OnClientGone | None = None) -> Visit:
+        """Begin to watch a call, whose caller is at *client_fd* (-1: unknown) and may have its own *on_client_gone*."""
+        drains = (on_client_gone or self.bounds.on_client_gone) == "drain"
+        visit = Visit(client_fd, gevent.getcurrent(), drains=drains)
         self._visits.add(visit)
         if client_fd >= 0:
             self._by_fd[client_fd] = visit
@@ -211,7 +217,7 @@ class Watch:
         self._by_fd.pop(visit.client_fd, None)
         self._poll.unregister(visit.client_fd)
         visit.client_gone = True
-        if visit.state == "caller" or self.bounds.on_client_gone == "cut":
+        if visit.state == "caller" or not visit.drains:
             self._cut(visit, "client_gone")
         else:
             self.read_on(visit)

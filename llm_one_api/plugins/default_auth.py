@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic_core import PydanticCustomError
 
 from llm_one_api.plugins.interfaces import AuthPlugin, AuthResult, PluginConfig
+from llm_one_api.values import OnClientGone
 
 _UNKNOWN = AuthResult(authenticated=False, error="Incorrect API key provided.")
 _DISABLED = AuthResult(authenticated=False, error="This API key is disabled.")
@@ -44,6 +45,8 @@ class ApiKey(BaseModel):
     models: frozenset[str] | None = None
     admin: bool = False
     enabled: bool = True
+    on_client_gone: OnClientGone | None = None
+    """What this caller's leaving means: `cut` or `drain`. None: as `server.on_client_gone` says."""
     expires: datetime | date | None = None
     """A date is the last day on which the key works, in the configured zone; a time needs its offset."""
 
@@ -172,8 +175,13 @@ def _granted(entry: ApiKey) -> AuthResult:
     if not entry.enabled:
         return _DISABLED
     return AuthResult(
-        authenticated=True, user=entry.user, group=entry.group, models=entry.models, admin=entry.admin
-    )  # fmt: skip
+        authenticated=True,
+        user=entry.user,
+        group=entry.group,
+        models=entry.models,
+        admin=entry.admin,
+        on_client_gone=entry.on_client_gone,
+    )
 
 
 def _sha256(key: str) -> str:

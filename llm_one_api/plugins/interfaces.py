@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from pydantic import BaseModel
 
-from llm_one_api.values import Target, UsageRecord
+from llm_one_api.values import OnClientGone, Target, UsageRecord
 
 
 class LogFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,6 +162,8 @@ class AuthResult(msgspec.Struct, frozen=True, kw_only=True):
     models: frozenset[str] | None = None
     """None: all models."""
     admin: bool = False
+    on_client_gone: OnClientGone | None = None
+    """What this caller's leaving means: `cut` or `drain`; None: what `server.on_client_gone` says."""
     error: str | None = None
     """Why not, in words for the caller; must not contain the key."""
 

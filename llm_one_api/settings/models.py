@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from llm_one_api.settings.kinds import (
     ApiBaseOrNone,
     ApiKey,
     ApiKeyOrNone,
+    CountOrNone,
     Expect,
     SecondsOrNone,
     TextOrNone,
@@ -18,15 +19,9 @@ from llm_one_api.settings.kinds import (
     not_landed,
 )
 from llm_one_api.settings.sections import Section
-from llm_one_api.values import Target, Upstream
+from llm_one_api.values import Adapter, Target, Upstream
 
 _DEFAULTS = Upstream(name="", base_url="")
-
-
-def _openai_only(adapter: str) -> str:
-    if adapter != "openai":
-        raise fault("other adapters than openai are not available in this version (they have not landed yet)")
-    return adapter
 
 
 def _one(upstreams: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
@@ -35,7 +30,10 @@ def _one(upstreams: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
     return upstreams
 
 
-Adapter = Annotated[str, AfterValidator(_openai_only), Expect("openai")]
+AdapterName = Annotated[Adapter, Expect("openai, anthropic or azure")]
+ApiVersionOrNone = Annotated[
+    str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$"), Expect("a version such as 2024-10-21")
+]
 
 
 class UpstreamSettings(Section):
@@ -76,8 +74,12 @@ class ModelSettings(Section):
     """The key that the upstream is called with; best as `${NAME}`. Empty: none is sent."""
     upstream_model: TextOrNone = None
     """What the upstream calls the model. Nothing: the same name."""
-    adapter: Adapter = "openai"
-    """How the upstream speaks; only `openai` in this version."""
+    adapter: AdapterName = "openai"
+    """How the upstream speaks: `openai`, `anthropic` (chats are translated) or `azure` (deployments)."""
+    api_version: ApiVersionOrNone = None
+    """Azure's `api-version`, such as `2024-10-21`; it has to be given for `adapter: azure`, and for no other."""
+    default_max_tokens: CountOrNone = None
+    """With `adapter: anthropic`: what a chat may put out whose caller sets no limit. Nothing: 4096."""
     timeout: SecondsOrNone = None
     """Seconds that a call may take in all. Nothing: 1800."""
     total_timeout: SecondsOrNone = None
@@ -105,6 +107,12 @@ class ModelSettings(Section):
     def _has_one_place(self) -> ModelSettings:
         if self.timeout is not None and self.total_timeout is not None:
             raise fault("is the same as timeout: give one of the two", field="total_timeout")
+        if self.adapter == "azure" and not self.api_version:
+            raise fault("must be given for adapter azure, such as 2024-10-21", field="api_version")
+        if self.adapter != "azure" and self.api_version:
+            raise fault("is read for adapter azure only; leave it out", field="api_version")
+        if self.adapter != "anthropic" and self.default_max_tokens:
+            raise fault("is read for adapter anthropic only; leave it out", field="default_max_tokens")
         if self.api_base and self.upstreams:
             raise fault("must not be given beside upstreams, whose entry has one of its own", field="api_base")
         if not self.api_base and not self.upstreams:
@@ -124,7 +132,10 @@ class ModelSettings(Section):
             upstream=Upstream(
                 name=place.name or urlsplit(base).netloc,
                 base_url=base,
-                authorization=f"Bearer {key}" if key else "",
+                api_key=key,
+                adapter=self.adapter,
+                api_version=self.api_version or "",
+                default_max_tokens=self.default_max_tokens or _DEFAULTS.default_max_tokens,
                 connect_timeout=place.connect_timeout or self.connect_timeout or _DEFAULTS.connect_timeout,
                 first_byte_timeout=place.first_byte_timeout or self.first_byte_timeout or _DEFAULTS.first_byte_timeout,
                 idle_timeout=place.idle_timeout or self.idle_timeout or _DEFAULTS.idle_timeout,

@@ -15,6 +15,8 @@ REQUEST_ID = "x-request-id"
 OVERHEAD = "x-llm-one-api-overhead-ms"
 TAGS = "HTTP_X_LLM_ONE_API_TAGS"
 MOST_TAGS = 5
+_LONGEST_COUNT = 6
+"""Digits."""
 
 
 def new_id() -> str:
@@ -23,9 +25,11 @@ def new_id() -> str:
 
 
 def api_key(environ: dict[str, Any]) -> str:
-    """Read the key from the `Authorization` header; empty: there is none."""
+    """Read the key from the `Authorization` header, else from `x-api-key` (Anthropic's); empty: there is none."""
     scheme, _, key = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+    if scheme.lower() == "bearer":
+        return key.strip()
+    return str(environ.get("HTTP_X_API_KEY", "")).strip() if not scheme else ""
 
 
 def clean(text: str | None, longest: int) -> str | None:
@@ -40,6 +44,12 @@ def tags(environ: dict[str, Any]) -> tuple[str, ...]:
         return ()
     found = (clean(tag, 64) for tag in str(text).split(","))
     return tuple([tag for tag in found if tag][:MOST_TAGS])
+
+
+def retries(environ: dict[str, Any]) -> int | None:
+    """Read how often the caller's SDK had tried before; None: it does not say."""
+    text = str(environ.get("HTTP_X_STAINLESS_RETRY_COUNT", ""))
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_COUNT else None
 
 
 def overhead(started: float, waited: float) -> str:

@@ -1,4 +1,4 @@
-"""The only place that puts errors into words on the wire, in OpenAI's shape."""
+"""The only place that puts errors into words on the wire, in the shape of the caller's dialect: else in OpenAI's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import structlog
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+from llm_one_api.dialects.dialect import Dialect, Failure
+from llm_one_api.dialects.openai_chat import CHAT
 from llm_one_api.errors import GatewayError
 
 log = structlog.get_logger()
@@ -18,27 +20,22 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 
 
 def answer(
-    status: int,
-    message: str,
-    *,
-    kind: str,
-    code: str | None,
-    param: str | None = None,
-    retry_after: float | None = None,
+    failure: Failure, *, dialect: Dialect = CHAT, request_id: str = "", retry_after: float | None = None
 ) -> Response:
-    """Write an error as OpenAI does."""
-    body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-    response = Response(msgspec.json.encode(body), status=status, content_type="application/json")
+    """Write an error as the caller's dialect does."""
+    body = msgspec.json.encode(dialect.error(failure, request_id))
+    response = Response(body, status=failure.status, content_type="application/json")
     if retry_after is not None:
         response.headers["retry-after"] = str(math.ceil(retry_after))
     return response
 
 
-def refuse(error: GatewayError) -> Response:
+def refuse(error: GatewayError, dialect: Dialect = CHAT, request_id: str = "") -> Response:
     """Answer with an error of ours."""
-    return answer(
-        error.status, error.message, kind=error.type, code=error.code, param=error.param, retry_after=error.retry_after
-    )
+    failure = Failure(
+        status=error.status, message=error.message, type=error.type, code=error.code, param=error.param
+    )  # fmt: skip
+    return answer(failure, dialect=dialect, request_id=request_id, retry_after=error.retry_after)
 
 
 def _http(error: HTTPException) -> Response:
@@ -49,22 +46,25 @@ def _http(error: HTTPException) -> Response:
         404: "Unknown path. See the README for the endpoints that there are.",
         405: f"This path does not take that method; it takes {', '.join(allowed)}.",
     }
-    response = answer(
-        status,
-        messages.get(status, error.name),
-        kind="invalid_request_error" if status < 500 else "api_error",  # noqa: PLR2004
+    failure = Failure(
+        status=status,
+        message=messages.get(status, error.name),
+        type="invalid_request_error" if status < 500 else "api_error",  # noqa: PLR2004
         code=_CODES.get(status),
     )
+    response = answer(failure)
     if allowed:
         response.headers["allow"] = ", ".join(allowed)
     return response
 
 
-def unexpected(error: Exception) -> Response:
+def unexpected(error: Exception, dialect: Dialect = CHAT, request_id: str = "") -> Response:
     """Answer where we failed. The exception's own text may hold anything, so only its kind and place are logged."""
     where = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
     log.error("request.failed", kind=type(error).__name__, where=where)
-    return answer(500, "The gateway failed. The operator's log says where.", kind="api_error", code="internal_error")
+    message = "The gateway failed. The operator's log says where."
+    failure = Failure(status=500, message=message, type="api_error", code="internal_error")
+    return answer(failure, dialect=dialect, request_id=request_id)
 
 
 def register(app: Flask) -> None:

@@ -46,12 +46,13 @@ class House:
         probes: Mapping[str, Callable[[], None]],
         draining_marker: Path,
         chores: Sequence[Callable[[], None]],
+        endings: Sequence[Callable[[], None]] = (),
         lifeline: int | None,
     ) -> None:
         """Start nothing yet.
 
         Each of *probes* raises if its part is away; each runs in a thread of its own. The *chores*, which must not
-        block, are done every few seconds.
+        block, are done every few seconds, the *endings* when the process is about to end, before the journal is shut.
         """
         self.watch = watch
         self.journal = journal
@@ -63,6 +64,7 @@ class House:
         self._threads = Threads(len(probes))
         self._asked: dict[str, Any] = {}
         self._chores = tuple(chores)
+        self._endings = tuple(endings)
         self._marker = draining_marker
         self._lifeline = lifeline
         self._began = time.time()
@@ -80,6 +82,8 @@ class House:
         """End it; what the journal holds is on disk then."""
         gevent.killall(self._greenlets)
         self.watch.stop()
+        for end in self._endings:
+            end()
         on_disk(self.journal.shut)
 
     @property

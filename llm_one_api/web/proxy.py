@@ -9,21 +9,19 @@ Flask knows the paths too, and answers wrong methods.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import gevent
-from gunicorn.http.errors import ParseException
 from werkzeug.routing import Map, Rule
 
-from llm_one_api.errors import BadRequest, BodyTooLarge, GatewayError
-from llm_one_api.gateway.endpoints import ENDPOINTS, Endpoint
+from llm_one_api.errors import GatewayError
+from llm_one_api.gateway.endpoints import Endpoint, Table
 from llm_one_api.gateway.line import Line
 from llm_one_api.values import Call
 from llm_one_api.web import errors
-from llm_one_api.web.door import OVERHEAD, REQUEST_ID, api_key, clean, new_id, overhead, tags
+from llm_one_api.web.body import Body
+from llm_one_api.web.door import OVERHEAD, REQUEST_ID, api_key, clean, new_id, overhead, retries, tags
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -33,11 +31,10 @@ _PASSING = (
     ("HTTP_USER_AGENT", "User-Agent"),
     ("HTTP_OPENAI_BETA", "OpenAI-Beta"),
     ("HTTP_IDEMPOTENCY_KEY", "Idempotency-Key"),
+    ("HTTP_ANTHROPIC_VERSION", "anthropic-version"),
+    ("HTTP_ANTHROPIC_BETA", "anthropic-beta"),
 )
 """The caller's headers that go upstream. A list of what may, not of what may not: a key must never slip through."""
-
-_STEP, _CHUNKED_STEP = 128 * 1024, 2048
-"""Bytes of a body that are read in one go."""
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -49,16 +46,17 @@ class Proxy:
         """Carry calls over *line*."""
         self._line = line
         self._max_body_bytes = max_body_bytes
-        self.endpoints = {endpoint.path: endpoint for endpoint in ENDPOINTS}
+        self._table = Table()
 
     def tell(self, routes: Map) -> None:
         """Tell Flask which paths and methods are ours."""
-        for endpoint in ENDPOINTS:
-            routes.add(Rule(endpoint.path, endpoint=f"proxy.{endpoint.name}", methods=["POST"]))
+        for endpoint in self._table.endpoints:
+            path = endpoint.path.replace("{id}", "<id>")
+            routes.add(Rule(path, endpoint=f"proxy.{endpoint.name}", methods=endpoint.methods))
 
     def takes(self, environ: dict[str, Any]) -> Endpoint | None:
         """Give the endpoint that a request is for; None: it is Flask's."""
-        return self.endpoints.get(environ["PATH_INFO"]) if environ["REQUEST_METHOD"] == "POST" else None
+        return self._table.find(environ["PATH_INFO"], environ["REQUEST_METHOD"])
 
     def __call__(self, endpoint: Endpoint, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one call."""
@@ -70,81 +68,48 @@ class Proxy:
             started=started,
             endpoint=endpoint.name,
             api_key=api_key(environ),
-            read_body=partial(read_body, environ, self._max_body_bytes),
+            method=environ["REQUEST_METHOD"],
+            path=environ["PATH_INFO"],
+            query=environ["QUERY_STRING"],
+            body=Body(environ, self._max_body_bytes),
             headers=tuple([(name, environ[key]) for key, name in _PASSING if key in environ]),
             client_request_id=clean(environ.get("HTTP_X_REQUEST_ID"), 200),
+            sdk_retry_count=retries(environ),
             tags=tags(environ),
             client_fd=sock.fileno() if sock is not None else -1,
         )
         try:
             reply = self._line.carry(call, endpoint)
         except Exception as error:
-            return _refuse(error, request_id, started, environ, start_response)
+            return _refuse(error, endpoint, request_id, started, environ, start_response)
         headers = list(reply.headers.items())
         if reply.length is not None:
             headers.append(("content-length", str(reply.length)))
         headers.append((REQUEST_ID, request_id))
+        if endpoint.dialect.id_header is not None:
+            headers.append((endpoint.dialect.id_header, request_id))
         headers.append((OVERHEAD, overhead(started, reply.waited)))
         start_response(_STATUS_LINES.get(reply.status) or f"{reply.status} Unknown", headers)
         return reply.body
 
 
 def _refuse(
-    error: Exception, request_id: str, started: float, environ: dict[str, Any], start_response: StartResponse
+    error: Exception,
+    endpoint: Endpoint,
+    request_id: str,
+    started: float,
+    environ: dict[str, Any],
+    start_response: StartResponse,
 ) -> Iterable[bytes]:
+    dialect = endpoint.dialect
     if isinstance(error, GatewayError):
-        response = errors.refuse(error)
+        response = errors.refuse(error, dialect, request_id)
         waited = error.waited
     else:
-        response = errors.unexpected(error)
+        response = errors.unexpected(error, dialect, request_id)
         waited = 0.0
     response.headers[REQUEST_ID] = request_id
+    if dialect.id_header is not None:
+        response.headers[dialect.id_header] = request_id
     response.headers[OVERHEAD] = overhead(started, waited)
     return response(environ, start_response)
-
-
-def read_body(environ: dict[str, Any], most: int) -> bytes:
-    """Read the request's body and see that it is all there: gunicorn and Flask accept a truncated one.
-
-    Raises BodyTooLarge or BadRequest.
-    """
-    told = environ.get("CONTENT_LENGTH")
-    length = int(told) if told else None
-    if length is not None and length > most:
-        raise _too_large(most)
-    try:
-        body = _read(environ["wsgi.input"].read, most + 1 if length is None else length, chunked=length is None)
-    except (OSError, EOFError, ValueError, StopIteration, ParseException):
-        raise _truncated() from None
-    if length is None:
-        if len(body) > most:
-            raise _too_large(most)
-        if "HTTP_TRANSFER_ENCODING" not in environ:
-            raise BadRequest("The request has no body.", code="missing_body")
-    elif len(body) < length:
-        raise _truncated()
-    return body
-
-
-def _read(read: Callable[[int], bytes], size: int, *, chunked: bool) -> bytes:
-    """Read *size* bytes, or all that there are, letting others run in between.
-
-    A chunk may be one byte long, and a socket that always has something to read never waits.
-    """
-    step = _CHUNKED_STEP if chunked else _STEP
-    piece = read(min(step, size))
-    pieces, left = [piece], size - len(piece)
-    while piece and left > 0:
-        gevent.sleep(0)
-        piece = read(min(step, left))
-        pieces.append(piece)
-        left -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _truncated() -> BadRequest:
-    return BadRequest("The request's body ended before it was complete.", code="body_truncated")
-
-
-def _too_large(most: int) -> BodyTooLarge:
-    return BodyTooLarge(f"The request's body is larger than {most} bytes, the limit of this gateway.")

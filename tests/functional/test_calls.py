@@ -331,13 +331,18 @@ def test_a_stream_that_falls_silent_ends_with_an_error_event(gateway: Product, u
     assert record_of(gateway, request_id_of(seen))["outcome"] == "timeout"
 
 
-def test_an_error_event_of_the_upstreams_passes_and_is_a_stream_error(gateway: Product, upstream: Upstream) -> None:
+def test_an_error_event_of_the_upstreams_passes_and_the_connection_is_aborted(
+    gateway: Product, upstream: Upstream
+) -> None:
     upstream.answer(stream(delta("a"), b'data: {"error":{"message":"m","type":"t","code":"overloaded"}}\n\n', DONE))
 
-    answer = gateway.call(stream=True)
+    with open_call(gateway, stream=True) as sock:
+        seen = read_until(sock, b"[DONE]")
+        rest = sock.recv(65536)
 
-    assert b"overloaded" in answer.content
-    record = record_of(gateway, answer)
+    assert b"overloaded" in seen
+    assert b"0\r\n\r\n" not in seen[-10:] + rest  # no clean end
+    record = record_of(gateway, request_id_of(seen))
     assert (record["outcome"], record["error"]) == ("stream_error", "overloaded")
 
 

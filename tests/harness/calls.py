@@ -113,3 +113,19 @@ def settle(relay: Relay, turns: int = 10_000) -> None:
         if not relay.turn(urgent=True) and relay.window.is_empty:
             return
     raise AssertionError("the relay does not come to rest")
+
+
+class NoBody:
+    """The body of a request that has none."""
+
+    length: int | None = 0
+    content_type = ""
+
+    def check(self) -> None:
+        """There is nothing to be said against it."""
+
+    def whole(self) -> bytes:
+        return b""
+
+    def piece(self) -> bytes:
+        return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,20 +12,46 @@ import msgspec
 import structlog
 
 from llm_one_api.books.relay.follower import Place, Segment
-from llm_one_api.stores.journal.entries import Closed, Entry, Opened
+from llm_one_api.stores.journal.entries import Closed, Ended, Entry, Opened
 from llm_one_api.stores.journal.reader import read_stretch
 from llm_one_api.values import UsageRecord
 
 log = structlog.get_logger(__name__)
 
 _MOST_BYTES = 1 << 20
+_SAID_EVERY = 60.0
+"""Seconds between two complaints of prices that fail, which they may do for every record."""
 
 _encode = msgspec.json.Encoder().encode
 
+Price = Callable[[UsageRecord], UsageRecord]
+"""Put its cost on a record, or give it as it is."""
 
-def line(record: UsageRecord) -> str:
-    """Write a record as it travels in a message."""
-    return _encode(record).decode()
+
+def unpriced(record: UsageRecord) -> UsageRecord:
+    """Know no prices."""
+    return record
+
+
+class Lines:
+    """Writes records as they travel in messages, with what they cost."""
+
+    def __init__(self, price: Price = unpriced, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Have *price* put the cost on them. It may raise: that costs a record its cost, and nothing else."""
+        self._price = price
+        self._clock = clock
+        self._silent_until = -math.inf
+
+    def __call__(self, record: UsageRecord) -> str:
+        """Write one."""
+        try:
+            record = self._price(record)
+        except Exception as error:  # whatever a price table has in it
+            now = self._clock()
+            if now >= self._silent_until:
+                self._silent_until = now + _SAID_EVERY
+                log.error("relay.unpriced", request_id=record.request_id, error=type(error).__name__)
+        return _encode(record).decode()
 
 
 class Batch(Protocol):
@@ -48,6 +75,7 @@ class ClosedCalls:
     segment: Segment
     start: int
     end: int
+    line: Lines
     count: int = 0
     began: float = 0.0
     fresh: list[str] | None = None
@@ -63,7 +91,7 @@ class ClosedCalls:
         lines, self.fresh = self.fresh, None
         if lines is None:
             entries = read_stretch(self.segment.path, self.start, self.end)
-            lines = [line(entry.record) for entry in entries if isinstance(entry, Closed)]
+            lines = [self.line(entry.record) for entry in entries if isinstance(entry, Closed)]
         if len(lines) != self.count:
             log.error("relay.records_missing", batch=self.id, missing=self.count - len(lines))
         return lines
@@ -75,11 +103,12 @@ class ClosedCalls:
 
 @dataclass(slots=True, eq=False)
 class AbortedCalls:
-    """The OPENs that a dead writer left without a CLOSE."""
+    """The OPENs and ENDEDs that a dead writer left without a CLOSE."""
 
     last: Segment
     part: int
     places: list[Place]
+    line: Lines
 
     @property
     def id(self) -> str:
@@ -89,7 +118,7 @@ class AbortedCalls:
     def lines(self) -> list[str]:
         """Make the records of those calls."""
         entries = [e for place in self.places for e in read_stretch(place.segment.path, place.start, place.end)]
-        lines = [line(entry.aborted()) for entry in entries if isinstance(entry, Opened)]
+        lines = [self.line(entry.left()) for entry in entries if isinstance(entry, Opened | Ended)]
         if len(lines) != len(self.places):
             log.error("relay.records_missing", batch=self.id, missing=len(self.places) - len(lines))
         return lines
@@ -107,17 +136,19 @@ class Cutter:
         self,
         plan: Callable[[Batch], None],
         has_room: Callable[[], bool],
+        line: Lines,
         *,
         records: int = 500,
         seconds: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Hand batches of up to *records* to *plan*; *has_room* tells whether one would be sent at once.
+        """Hand batches of up to *records* lines to *plan*; *has_room* tells whether one would be sent at once.
 
         With room a batch waits *seconds* at most; without, it goes on growing and keeps no line in memory.
         """
         self._plan = plan
         self._has_room = has_room
+        self._line = line
         self._records = records
         self._seconds = seconds
         self._clock = clock
@@ -130,13 +161,13 @@ class Cutter:
         batch = self._growing.get(segment)
         if batch is None:
             fresh: list[str] | None = [] if self._has_room() else None
-            batch = ClosedCalls(segment, start, end, began=self._clock(), fresh=fresh)
+            batch = ClosedCalls(segment, start, end, self._line, began=self._clock(), fresh=fresh)
             self._growing[segment] = batch
             segment.holds += 1
         batch.end = end
         batch.count += 1
         if batch.fresh is not None:
-            batch.fresh.append(line(entry.record))
+            batch.fresh.append(self._line(entry.record))
         if batch.count >= self._records or end - batch.start >= _MOST_BYTES:
             self._cut(segment)
 
@@ -150,7 +181,7 @@ class Cutter:
         if left:
             log.warning("relay.adopted", segment=str(last.name), calls=len(left))
         for part, first in enumerate(range(0, len(left), self._records)):
-            self._plan(AbortedCalls(last, part, left[first : first + self._records]))
+            self._plan(AbortedCalls(last, part, left[first : first + self._records], self._line))
 
     def cut_due(self, *, now: float, urgent: bool = False) -> None:
         """Cut what has grown long enough, if it can be sent; all of it, if *urgent*."""

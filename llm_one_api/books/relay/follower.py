@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from llm_one_api.stores.journal.entries import Closed, Entry, Opened
+from llm_one_api.stores.journal.entries import Closed, Ended, Entry, Opened
 from llm_one_api.stores.journal.reader import SegmentReader
 from llm_one_api.stores.journal.segments import Name, is_released, list_segments
 
@@ -40,7 +40,7 @@ class Segment:
 
 
 class Place(NamedTuple):
-    """Where an OPEN stands."""
+    """Where an OPEN or an ENDED stands."""
 
     segment: Segment
     start: int
@@ -184,10 +184,11 @@ class Follower:
         return reader.behind
 
     def _track(self, writer: Writer, segment: Segment, start: int, end: int, entry: Entry) -> None:
-        """Keep where each open call's latest OPEN stands, which holds its segment."""
-        if isinstance(entry, Opened):
-            earlier = writer.open.get(entry.request_id)
-            writer.open[entry.request_id] = Place(segment, start, end)
+        """Keep where each open call's latest OPEN or ENDED stands, which holds its segment."""
+        if isinstance(entry, Opened | Ended):
+            name = entry.request_id if isinstance(entry, Opened) else entry.record.request_id
+            earlier = writer.open.get(name)
+            writer.open[name] = Place(segment, start, end)
             segment.holds += 1
         elif isinstance(entry, Closed):
             earlier = writer.open.pop(entry.record.request_id, None)

@@ -42,7 +42,7 @@ def conversation(value: Any) -> tuple[list[Block], list[Turn]]:
     """Translate `messages` into the system's blocks and the turns."""
     system: list[Block] = []
     turns: list[Turn] = []
-    late = ""  # the path of a system message that stands last so far
+    last = ""  # the path of what stands last so far
     for i, message in enumerate(items(value, "messages")):
         path = f"messages[{i}]"
         rest = members(message, path)
@@ -63,12 +63,12 @@ def conversation(value: Any) -> tuple[list[Block], list[Turn]]:
         if whose == "system" and before == "assistant":
             raise _misplaced(path)
         if whose == "user" and before == "system":
-            raise _misplaced(late)
+            raise _misplaced(last)
         if whose == before:
             turns[-1]["content"] += said
         else:
             turns.append({"role": whose, "content": said})
-        late = path if whose == "system" else late
+        last = path
     if not turns:
         raise malformed("messages", "a list with at least one message of the user's")
     return system, turns

@@ -1,4 +1,7 @@
-"""What stands in the journal: one OPEN before the upstream is called, one CLOSE when its last byte was read."""
+"""What stands in the journal: one OPEN before the upstream is called, one CLOSE when its last byte was read.
+
+Where the tokens have to be counted first, an ENDED comes in between: the call is over, and its caller may see the end.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,9 @@ class Opened(Value, frozen=True, kw_only=True, tag="open"):
     client_request_id: str | None = None
     endpoint: str
     stream: bool = False
+    sdk_retry_count: int | None = None
 
-    def aborted(self) -> UsageRecord:
+    def left(self) -> UsageRecord:
         """Make the record of a call whose process ended before it could tell how it went."""
         return UsageRecord(
             request_id=self.request_id,
@@ -42,11 +46,22 @@ class Opened(Value, frozen=True, kw_only=True, tag="open"):
             client_request_id=self.client_request_id,
             endpoint=self.endpoint,
             stream=self.stream,
+            sdk_retry_count=self.sdk_retry_count,
             outcome="aborted",
             error="gateway_died",
             upstream=self.upstream,
             attempts=(Attempt(upstream=self.upstream),) if self.upstream else (),
         )
+
+
+class Ended(Value, frozen=True, kw_only=True, tag="ended"):
+    """A call that ended and whose tokens are being counted; a CLOSE with the figures follows."""
+
+    record: UsageRecord
+
+    def left(self) -> UsageRecord:
+        """Give the record of a call whose process ended before the tokens were counted: all but those is known."""
+        return self.record
 
 
 class Closed(Value, frozen=True, kw_only=True, tag="close"):
@@ -61,7 +76,7 @@ class Carried(Value, frozen=True, kw_only=True, tag="carried"):
     calls: int
 
 
-Entry = Opened | Closed | Carried
+Entry = Opened | Ended | Closed | Carried
 
 encode = msgspec.msgpack.Encoder().encode
 """An entry's payload."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import structlog
 
-from llm_one_api.stores.journal.entries import Carried, Closed, Opened, framed
+from llm_one_api.stores.journal.entries import Carried, Closed, Ended, Opened, framed
 from llm_one_api.stores.journal.segments import Name, create, prepare, sync_path
 from llm_one_api.values import UsageRecord
 
@@ -92,6 +92,12 @@ class Journal:
         """Keep that a call is about to go upstream."""
         entry = framed(opened)
         self._open[opened.request_id] = entry
+        self._append(entry, b"")
+
+    def end(self, record: UsageRecord) -> None:
+        """Keep how a call ended whose tokens are still being counted: `close` follows."""
+        entry = framed(Ended(record=record))
+        self._open[record.request_id] = entry
         self._append(entry, b"")
 
     def close(self, record: UsageRecord) -> None:

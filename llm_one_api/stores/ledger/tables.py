@@ -80,7 +80,7 @@ metadata = MetaData()
 USAGE_COLUMNS = (
     "prompt_tokens", "completion_tokens", "total_tokens", "cache_read_tokens", "cache_write_5m_tokens",
     "cache_write_1h_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "image_tokens",
-    "accepted_prediction_tokens", "rejected_prediction_tokens", "images",
+    "image_output_tokens", "accepted_prediction_tokens", "rejected_prediction_tokens", "images",
 )  # fmt: skip
 """The whole-number fields of `Usage`, each a column of its own."""
 

@@ -3,54 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
-from llm_one_api.dialects import openai
-from llm_one_api.values import Usage
+from llm_one_api.dialects import asked
+from llm_one_api.dialects.dialect import LONGEST_USAGE
+from llm_one_api.dialects.openai_chat import CHAT
 
 
-@pytest.mark.parametrize("wrong", [-5, 2**63 + 1, 1.5, True, "7", None, [], {}])
-def test_a_figure_that_cannot_be_is_unknown_and_costs_the_others_nothing(wrong: Any) -> None:
-    raw = {
-        "prompt_tokens": wrong,
-        "completion_tokens": 3,
-        "total_tokens": 8,
-        "completion_tokens_details": {"reasoning_tokens": 2, "audio_tokens": wrong},
-    }
-
-    assert openai.usage_of(raw) == Usage(completion_tokens=3, total_tokens=8, reasoning_tokens=2)
-
-
-def test_a_total_that_is_not_told_is_the_sum_if_both_are_known() -> None:
-    assert openai.usage_of({"prompt_tokens": 5, "completion_tokens": 3}) == Usage(
-        prompt_tokens=5, completion_tokens=3, total_tokens=8
-    )
-    assert openai.usage_of({"prompt_tokens": 5}) == Usage(prompt_tokens=5)
-    assert openai.usage_of({"total_tokens": -1}) is None
-
-
-@pytest.mark.parametrize("details", ["a text", 5, [], {"cached_tokens": "many"}])
-def test_details_of_another_shape_cost_the_figures_nothing(details: Any) -> None:
-    usage = openai.usage_of({"prompt_tokens": 5, "total_tokens": 5, "prompt_tokens_details": details})
-
-    assert usage == Usage(prompt_tokens=5, total_tokens=5)
-
-
-@pytest.mark.parametrize("inner", ["[" * 500 + "]" * 500, json.dumps("x" * openai.LONGEST_USAGE)])
+@pytest.mark.parametrize("inner", ["[" * 500 + "]" * 500, json.dumps("x" * LONGEST_USAGE)])
 def test_a_usage_object_that_could_not_be_read_again_everywhere_is_not_kept(inner: str) -> None:
-    told = openai.read_answer(b'{"model":"m","usage":{"total_tokens":3,"x":%b}}' % inner.encode())
+    told = CHAT.read_answer(b'{"model":"m","usage":{"total_tokens":3,"x":%b}}' % inner.encode())
 
     assert told
-    assert (told.has_usage, told.usage_raw, told.model) == (True, None, "m")
+    assert (told.usage_raw, told.model) == (None, "m")
 
 
 def test_words_that_a_record_keeps_are_cut_to_a_sane_length() -> None:
     word = "w" * 5000
     answer = {"model": word, "service_tier": word, "choices": [{"finish_reason": word}]}
 
-    told = openai.read_answer(json.dumps(answer).encode())
+    told = CHAT.read_answer(json.dumps(answer).encode())
 
     assert told
     assert {len(told.model or ""), len(told.service_tier or ""), len(told.finish_reason or "")} == {200}
@@ -65,7 +38,7 @@ def test_the_two_ends_of_a_long_answer_tell_what_its_whole_would() -> None:
     }
     text = json.dumps(vectors, indent=1).encode()
 
-    told = openai.read_ends(text[:65536], text[-65536:])
+    told = CHAT.read_ends(text[:65536], text[-65536:])
 
     assert told
     assert (told.model, told.usage_raw) == ("m-large", {"prompt_tokens": 9, "total_tokens": 9})
@@ -79,7 +52,7 @@ def test_the_model_of_a_long_chat_stands_at_its_front() -> None:
     }
     text = json.dumps(chat).encode()
 
-    told = openai.read_ends(text[:65536], text[-65536:])
+    told = CHAT.read_ends(text[:65536], text[-65536:])
 
     assert told
     assert (told.model, told.finish_reason, told.usage_raw) == ("m-chat", "length", {"total_tokens": 4})
@@ -95,9 +68,9 @@ def test_the_model_of_a_long_chat_stands_at_its_front() -> None:
     ],
 )
 def test_a_field_that_another_parser_might_read_otherwise_does_not_go_upstream(body: bytes) -> None:
-    assert not openai.is_plain(body)
+    assert not asked.is_plain(body)
 
-    sent = json.loads(openai.rewrite(body, model="m"))
+    sent = json.loads(asked.rewrite(body, model="m"))
 
     assert sent == {"model": "m"}
 
@@ -105,4 +78,4 @@ def test_a_field_that_another_parser_might_read_otherwise_does_not_go_upstream(b
 def test_a_nested_model_or_one_in_a_text_is_nobody_elses_and_stays() -> None:
     body = b'{"model":"m","metadata":{"model":"x"},"messages":[{"content":"\\"MODEL\\": 1"}]}'
 
-    assert json.loads(openai.rewrite(body)) == json.loads(body)
+    assert json.loads(asked.rewrite(body)) == json.loads(body)

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_one_api.dialects import openai, sse
-from llm_one_api.dialects.openai_stream import LONGEST_READ, StreamReader
+from llm_one_api.dialects import sse
+from llm_one_api.dialects.openai_chat import CHAT
+from llm_one_api.dialects.reader import LONGEST_READ, StreamReader
+from llm_one_api.dialects.usage import of_openai
 from tests.harness.upstream import DONE, FINISH, USAGE, delta
 
 AZURE_FIRST = b'data: {"id":"","object":"","model":"","choices":[],"prompt_filter_results":[{"prompt_index":0}]}\n\n'
@@ -20,7 +22,7 @@ SHOWN = b"".join(event for event in EVENTS if event != USAGE)
 
 def carry(stream: bytes, cuts: set[int], *, hide: bool) -> tuple[bytes, StreamReader]:
     """Send *stream* in pieces through the cutter and the reader, as the gateway does."""
-    cutter, reader = sse.EventCutter(), StreamReader(hide_usage=hide)
+    cutter, reader = sse.EventCutter(), CHAT.reader(hide_usage=hide)
     out = b""
     for start, end in pairwise([0, *sorted(cuts), len(stream)]):
         batch = cutter.feed(stream[start:end])
@@ -61,7 +63,7 @@ def test_usage_in_the_chunk_that_ends_the_answer_stays() -> None:
     out, reader = carry(delta("a") + last + DONE, set(), hide=True)
 
     assert out == delta("a") + last + DONE
-    assert openai.usage_of(reader.usage_raw) is not None
+    assert of_openai(reader.usage_raw).usage is not None
 
 
 def test_a_stream_without_a_blank_line_at_its_end_is_read_to_its_end() -> None:

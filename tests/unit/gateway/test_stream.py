@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from llm_one_api.dialects.openai_chat import CHAT
+from llm_one_api.dialects.reader import StreamReader
+from llm_one_api.gateway.counts import Counts
+from llm_one_api.gateway.endpoints import ENDPOINTS
+from llm_one_api.gateway.prepare import Outgoing
 from llm_one_api.gateway.record import Entry
 from llm_one_api.gateway.reply import StreamBroken
 from llm_one_api.gateway.stream import Stream
@@ -27,6 +32,9 @@ class Records:
     def open(self, opened: Opened) -> None:
         """Forget it."""
 
+    def end(self, record: UsageRecord) -> None:
+        """Wait for its CLOSE."""
+
     def close(self, record: UsageRecord) -> None:
         """Keep it."""
         self.closed.append(record)
@@ -36,10 +44,11 @@ class Answer:
     """An upstream's stream that has arrived as a whole, in pieces."""
 
     upstream = Upstream(name="u", base_url="http://u/v1")
-    status, hides_usage, provider_request_id, has_body = 200, False, None, True
+    status, provider_request_id, has_body = 200, None, True
 
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = list(pieces)
+        self.ready = Outgoing(head=b"", body=b"", upstream=self.upstream, model="m", dialect=CHAT)
         self.over = ""
 
     @property
@@ -60,14 +69,11 @@ class Answer:
         self.over = self.over or "aborted"
 
 
-class Broken:
+class Broken(StreamReader):
     """A reader with a fault."""
 
     def feed(self, batch: bytes, whole: bool = True) -> bytes:
         raise ZeroDivisionError
-
-    def __getattr__(self, name: str) -> None:
-        """Know nothing."""
 
 
 @pytest.fixture
@@ -83,7 +89,8 @@ def watch() -> Iterator[Watch]:
 
 
 def make(answer: Answer, records: Records, watch: Watch) -> Stream:
-    return Stream(answer, Entry(records, opened("a"), 0.0), watch.enter(-1), watch)  # type: ignore[arg-type]
+    entry = Entry(records, Counts(), opened("a"), 0.0)
+    return Stream(answer, ENDPOINTS[0], entry, watch.enter(-1), watch)  # type: ignore[arg-type]
 
 
 def test_a_whole_stream_is_recorded_before_its_end_is_handed_on(records: Records, watch: Watch) -> None:
@@ -118,7 +125,7 @@ def test_a_fault_of_ours_ends_the_stream_with_an_error_event_and_counts_as_abort
     pieces = [delta("a")[:-2]] if at_the_end else [delta("a"), DONE]
     answer = Answer(*pieces)
     stream = make(answer, records, watch)
-    stream._reader = Broken()  # type: ignore[assignment]
+    stream._reader = Broken(CHAT)
 
     last = next(stream)
     with pytest.raises(StreamBroken):

@@ -12,7 +12,7 @@ from llm_one_api.plugins.manager import check
 from llm_one_api.values import Target, Upstream
 from tests.harness.records import context
 
-UPSTREAM = Upstream(name="main", base_url="http://127.0.0.1:1/v1", authorization="Bearer sk-canary")
+UPSTREAM = Upstream(name="main", base_url="http://127.0.0.1:1/v1", api_key="sk-canary")
 
 
 def target(model: str) -> Target:

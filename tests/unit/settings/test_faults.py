@@ -164,10 +164,8 @@ def test_a_model_that_cannot_be_called_is_a_fault(config: Loader, lines: str, fa
         ("monitoring: {prometheus: {metrics: [error_rate]}}", "monitoring.prometheus.metrics (line 1)"),
         ("quota: {daily_tokens: 5}", "quota (line 1)"),
         ("quota: {enabled: true}", "quota (line 1)"),
-        ("pricing: {gpt-4: {prompt: 1}}", "pricing (line 1)"),
         ("alerts: {rules: []}", "alerts (line 1)"),
         ("export: {enabled: true}", "export (line 1)"),
-        (MODEL + "    adapter: anthropic", "models.m.adapter (line 4)"),
         (MODEL + "    load_balance_strategy: random", "models.m.load_balance_strategy (line 4)"),
         (MODEL + "    health_check_interval: 5", "models.m.health_check_interval (line 4)"),
         (MODEL + "    max_failures: 3", "models.m.max_failures (line 4)"),
@@ -234,3 +232,19 @@ def test_a_name_with_terminal_codes_in_it_cannot_paint_the_screen(config: Loader
     faults = config.faults('"\\e[31mred": 1')
 
     assert "\x1b" not in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("    adapter: gemini", "models.m.adapter (line 4): must be openai, anthropic or azure"),
+        ("    adapter: azure", "models.m.api_version (line 2): must be given for adapter azure"),
+        ("    adapter: azure\n    api_version: 2024 10", "models.m.api_version (line 5): must be a version"),
+        ("    api_version: '2024-10-21'", "models.m.api_version (line 4): is read for adapter azure only"),
+        ("    default_max_tokens: 5", "models.m.default_max_tokens (line 4): is read for adapter anthropic only"),
+    ],
+)
+def test_an_adapter_and_what_belongs_to_it_are_checked(config: Loader, text: str, told: str) -> None:
+    [fault] = config.faults(MODEL + text)
+
+    assert told in fault

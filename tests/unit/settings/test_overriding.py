@@ -40,7 +40,7 @@ def test_names_of_the_file_are_found_whatever_characters_they_have(config: Loade
 
     targets = config(FILE, environ).targets()
 
-    assert targets["gpt-4.1/mini"].upstream.authorization == "Bearer two"
+    assert targets["gpt-4.1/mini"].upstream.api_key == "two"
     assert targets["a--b"].upstream_model == "c"
 
 

@@ -110,7 +110,7 @@ def test_what_looks_like_a_number_stays_the_text_it_is_in_our_sections(config: L
     settings = config("models:\n  4.50:\n    api_base: http://h/v1\n    api_key: 0123\n    upstream_model: 1e3\n")
 
     target = settings.targets()["4.50"]
-    assert (target.upstream.authorization, target.upstream_model) == ("Bearer 0123", "1e3")
+    assert (target.upstream.api_key, target.upstream_model) == ("0123", "1e3")
 
 
 def test_a_plugin_gets_yaml_types(config: Loader) -> None:

@@ -18,7 +18,7 @@ def test_a_model_becomes_a_target_with_defaults_for_what_is_not_given(config: Lo
 
     targets = config(text).targets()
 
-    upstream = Upstream(name="api.example:8443", base_url="https://api.example:8443/v1", authorization="Bearer sk-1")
+    upstream = Upstream(name="api.example:8443", base_url="https://api.example:8443/v1", api_key="sk-1")
     assert targets == {"gpt": Target(model="gpt", upstream_model="gpt", upstream=upstream)}
 
 
@@ -52,16 +52,16 @@ models:
 
     m, n = config(text).targets().values()
 
-    assert (m.upstream.name, m.upstream.authorization, m.upstream_model) == ("east", "Bearer of-the-model", "theirs")
+    assert (m.upstream.name, m.upstream.api_key, m.upstream_model) == ("east", "of-the-model", "theirs")
     assert (m.upstream.idle_timeout, m.upstream.total_timeout) == (7, 50)
-    assert n.upstream.authorization == ""
+    assert n.upstream.api_key == ""
 
 
 @pytest.mark.parametrize("key", ["", "''", "'${NONE:-}'", "'${EMPTY:-}'"])
 def test_an_empty_key_means_that_none_is_sent(config: Loader, key: str) -> None:
     settings = config(f"models: {{m: {{api_base: http://h, api_key: {key}}}}}", {"EMPTY": ""})
 
-    assert settings.targets()["m"].upstream.authorization == ""
+    assert settings.targets()["m"].upstream.api_key == ""
 
 
 @pytest.mark.parametrize("name", ["模型-1", "org/model:tag@v1", "with space", "m" * 200, "null", "on", "<<x"])

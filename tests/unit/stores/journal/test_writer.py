@@ -400,7 +400,7 @@ def test_a_segment_that_cannot_be_filled_does_not_appear(tmp_path: Path) -> None
 def test_opened_calls_become_records_that_say_how_little_is_known() -> None:
     call = msgspec.structs.replace(opened("a"), stream=True, tags=("t",))
 
-    aborted = call.aborted()
+    aborted = call.left()
 
     assert isinstance(call, Opened)
     assert (aborted.outcome, aborted.error, aborted.usage_source) == ("aborted", "gateway_died", "none")

@@ -12,6 +12,7 @@ depends_on = None
 def upgrade() -> None:
     """Add the columns; older records have nothing in them."""
     op.add_column("records", sa.Column("usage_faults", sa.Text, nullable=False, server_default="[]"))
+    op.add_column("records", sa.Column("image_output_tokens", sa.BigInteger))
     op.add_column("records", sa.Column("output_tokens_per_second", sa.Float))
     op.add_column("records", sa.Column("sdk_retry_count", sa.Integer))
     op.add_column("records", sa.Column("price_source", sa.String(16)))
