@@ -85,7 +85,7 @@ class Stream:
         return b"".join([self._translate(sse.data_of(event)) for event in sse.events(batch)])
 
     def _translate(self, data: bytes) -> bytes:
-        if not data:
+        if not data or self._ended:
             return b""
         try:
             event = _event.decode(data)

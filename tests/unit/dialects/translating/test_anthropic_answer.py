@@ -189,7 +189,7 @@ def test_a_message_that_does_not_name_its_model_has_ours() -> None:
         b'{"type":"message","content":[{"type":"text","text":5}]}',
         b'{"type":"message","content":[{"type":"text","text":"\xff"}]}',
         b'{"type":"message","content":[{"type":"tool_use","input":{"a":"\xff"}}]}',
-        b'{"type":"message","content":' + b"[" * 100_000,
+        b'{"type":"message","content":[],"deep":' + b"[" * 100_000,
     ],
 )
 def test_what_is_no_message_is_an_error_of_value(body: bytes) -> None:
@@ -227,7 +227,9 @@ def test_an_error_is_handed_on_in_openais_shape(body: dict[str, Any], told: dict
     assert json.loads(error(json.dumps(body).encode(), 400)) == {"error": told}
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"error":"boom"}', b'{"error":{}}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"{}", b'{"error":"boom"}', b'{"error":{}}', b'{"deep":' + b"[" * 100_000]
+)
 @pytest.mark.parametrize(("status", "kind"), [(422, "invalid_request_error"), (529, "api_error")])
 def test_an_error_that_cannot_be_read_is_told_by_its_status(body: bytes, status: int, kind: str) -> None:
     assert json.loads(error(body, status))["error"] == {

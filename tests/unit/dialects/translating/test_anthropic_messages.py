@@ -55,6 +55,9 @@ def test_what_the_system_says_later_stays_where_it_is() -> None:
     ("messages", "param"),
     [
         ([USER, ANSWER, SYSTEM, USER], "messages[2]"),
+        ([USER, ANSWER, SYSTEM], "messages[2]"),
+        ([USER, ANSWER, {**SYSTEM, "content": ""}, SYSTEM, ANSWER], "messages[3]"),
+        ([USER, SYSTEM, SYSTEM, USER], "messages[2]"),
         ([USER, SYSTEM, USER], "messages[1]"),
         ([USER, SYSTEM, {**ANSWER, "content": ""}, USER], "messages[1]"),
     ],
@@ -228,6 +231,8 @@ IN = "messages[0].content[1]"
         (user({"type": "image_url", "image_url": {"url": "data:image/tiff;base64,AAAA"}}), f"{IN}.image_url.url"),
         (user({**text("a"), "prompt_cache_breakpoint": {"mode": "explicit"}}), f"{IN}.prompt_cache_breakpoint"),
         (user({**text("a"), "invented": 1}), f"{IN}.invented"),
+        (user({"type": "image_url", "image_url": {"url": PNG, "invented": 1}}), f"{IN}.image_url.invented"),
+        (user({"type": "file", "file": {"file_data": PDF, "invented": 1}}), f"{IN}.file.invented"),
         (
             [{**SYSTEM, "content": [{"type": "image_url", "image_url": {"url": PNG}}]}],
             "messages[0].content[0].image_url",
@@ -273,7 +278,10 @@ def test_what_is_malformed_is_told_with_what_it_must_be(messages: list[Any], mes
     assert refused(messages=messages).message == message
 
 
-@pytest.mark.parametrize("url", ["", "ftp://a/b", "data:image/png,AAAA", "data:image/png;base64,", "iVBORw0KGgo="])
+@pytest.mark.parametrize(
+    "url",
+    ["", "ftp://a/b", "data:image/png,AAAA", "data:image/png;base64,", "blob:image/png;base64,AAAA", "iVBORw0KGgo="],
+)
 def test_a_picture_that_is_nowhere_is_refused(url: str) -> None:
     fault = refused(messages=user({"type": "image_url", "image_url": {"url": url}}))
 

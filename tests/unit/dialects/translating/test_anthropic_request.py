@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_one_api.dialects.translating.anthropic import Untranslatable, request
-from tests.unit.dialects.translating.asking import HELLO, PDF, PNG, refused, text, translated
+from tests.unit.dialects.translating.asking import PDF, PNG, refused, text, translated
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer", "default": None}}, "additionalProperties": False}
 DESCRIBED = {"type": "object", "description": "a"}
@@ -226,6 +226,7 @@ def test_what_cannot_be_said_is_refused_by_its_name(given: dict[str, Any], param
             "`max_tokens` must be the same as `max_completion_tokens`, or left out",
         ),
         ({"temperature": -1}, "`temperature` must be a number that is not negative"),
+        ({"temperature": True}, "`temperature` must be a number that is not negative"),
         ({"stream": "yes"}, "`stream` must be true or false"),
         ({"stop": 5}, "`stop` must be a list"),
         ({"stop": [5]}, "`stop[0]` must be a string"),
@@ -319,7 +320,8 @@ def test_any_bytes_are_refused_with_a_sentence(body: bytes) -> None:
 
 
 def test_what_is_nested_deeply_is_translated_or_refused() -> None:
-    whole = json.dumps({"messages": HELLO, "thinking": {"deep": "HERE"}}).encode()
+    part = {**text("rain"), "cache_control": {"deep": "HERE"}}  # where it goes is deeper than where it came from
+    whole = json.dumps({"messages": [{"role": "tool", "tool_call_id": "call_1", "content": [part]}]}).encode()
 
     went = [
         answered(whole.replace(b'"HERE"', b'{"a":' * depth + b"1" + b"}" * depth))

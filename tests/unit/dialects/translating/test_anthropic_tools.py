@@ -67,6 +67,10 @@ def test_which_tools_are_to_be_used_is_said_in_anthropics_words(given: dict[str,
         ({"tools": [tool()], "tool_choice": {"type": "function", "function": {}}}, "tool_choice.function.name"),
         ({"tools": [tool()], "tool_choice": {"type": "allowed_tools"}}, "tool_choice.allowed_tools"),
         ({"tools": [tool()], "tool_choice": {"type": "function", "function": {"name": "f"}, "x": 1}}, "tool_choice.x"),
+        (
+            {"tools": [tool()], "tool_choice": {"type": "function", "function": {"name": "f", "x": 1}}},
+            "tool_choice.function.x",
+        ),
         ({"tools": [tool()], "parallel_tool_calls": "no"}, "parallel_tool_calls"),
     ],
 )
