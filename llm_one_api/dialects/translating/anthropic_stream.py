@@ -36,7 +36,23 @@ class _Event(msgspec.Struct):
     usage: msgspec.Raw = msgspec.Raw()
 
 
+class _Strange(msgspec.Struct):
+    """An event of another shape, which may be an error all the same."""
+
+    type: Any = None
+    error: Any = None
+
+
 _event = msgspec.json.Decoder(_Event)
+_strange = msgspec.json.Decoder(_Strange)
+
+
+def _is_error(data: bytes) -> bool:
+    try:
+        event = _strange.decode(data)
+    except (ValueError, RecursionError):
+        return False
+    return event.type == "error" or bool(event.error)
 
 
 class _Call:
@@ -90,7 +106,7 @@ class Stream:
         try:
             event = _event.decode(data)
         except (ValueError, RecursionError):
-            return b""
+            return self._fail(data) if _is_error(data) else b""
         if event.type == "content_block_delta":
             return self._continue(event.index, event.delta) if event.delta else b""
         if event.type == "content_block_start":

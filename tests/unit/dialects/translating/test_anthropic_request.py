@@ -204,6 +204,8 @@ def test_what_changes_nothing_is_left_out(given: dict[str, Any]) -> None:
             "response_format.json_schema.description",
         ),
         ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+        ({"response_format": {"type": "text", "x": 1}}, "response_format.x"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}}, "x": 1}}, "response_format.x"),
         ({"stream_options": {"other": 1}}, "stream_options.other"),
         ({"stop": ["a", " \n"]}, "stop[1]"),
         ({"invented": 1}, "invented"),
@@ -255,9 +257,10 @@ def test_advice_says_what_to_do_instead() -> None:
 
 
 def test_a_name_that_somebody_made_up_is_repeated_in_part_only() -> None:
-    fault = refused(**{"x" * 5000: 1})
+    inside = {"response_format": {"type": "text", "x" * 5000: 1}}
 
-    assert fault.param == "x" * 100
+    assert refused(**{"x" * 5000: 1}).param == "x" * 100
+    assert refused(**inside).param == "response_format." + "x" * 100
 
 
 # ---- whatever the JSON holds ----
