@@ -253,8 +253,11 @@ def test_an_error_is_told_in_openais_shape_and_nothing_follows() -> None:
     assert translation.feed(STOP) == b""
 
 
-def test_an_error_that_cannot_be_read_is_one_all_the_same() -> None:
-    told = chunks(stream().feed(event("error", error="boom")))
+@pytest.mark.parametrize(
+    "odd", [event("error", error="boom"), event("error", message="boom"), b'data: {"error":{"code":5}}\n\n']
+)
+def test_an_error_that_cannot_be_read_is_one_all_the_same(odd: bytes) -> None:
+    told = chunks(stream().feed(odd + said(0, "on")))
 
     assert told == [
         {"error": {"message": "The upstream broke off its answer.", "type": "api_error", "param": None, "code": None}}
