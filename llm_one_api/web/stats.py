@@ -64,13 +64,13 @@ def register(
         except Exception as error:  # whatever the database's driver raises
             log.warning("stats.ledger_unavailable", kind=type(error).__name__)
             raise Overloaded("The ledger does not answer just now.", code="ledger_unavailable", retry_after=5) from None
-        return _say(
+        return say(
             {
                 "since": local_iso(since, zone),
                 "until": local_iso(until, zone),
                 "scope": "all" if caller.admin else "own",
                 "models": models,
-                "newest": [_record(record, zone) for record in newest],
+                "newest": [shown(record, zone) for record in newest],
             }
         )
 
@@ -80,16 +80,17 @@ def register(
         if memory is None:
             raise NotFound("The memory plugin is not on: add it to `plugins.stats` in the config.", code="plugin_off")
         try:
-            return _say(memory(None if caller.admin else caller.key))
+            return say(memory(None if caller.admin else caller.key))
         except Exception as error:  # whatever the store's client raises
             log.warning("stats.memory_unavailable", kind=type(error).__name__)
             raise Overloaded("Redis does not answer just now.", code="redis_unavailable", retry_after=5) from None
 
 
-def _record(record: UsageRecord, zone: ZoneInfo) -> dict[str, Any]:
-    shown: dict[str, Any] = msgspec.to_builtins(record)
-    shown["at"] = local_iso(record.at, zone)
-    return shown
+def shown(record: UsageRecord, zone: ZoneInfo) -> dict[str, Any]:
+    """Lay out a record as it is shown, its time in *zone*."""
+    fields: dict[str, Any] = msgspec.to_builtins(record)
+    fields["at"] = local_iso(record.at, zone)
+    return fields
 
 
 def _time(name: str, zone: ZoneInfo) -> datetime | None:
@@ -115,5 +116,6 @@ def _count(name: str, default: int, most: int) -> int:
     return int(text)
 
 
-def _say(body: Any) -> Response:
+def say(body: Any) -> Response:
+    """Answer with JSON."""
     return Response(msgspec.json.encode(body), content_type="application/json")

@@ -173,6 +173,15 @@ class Ledger:
         """Sum up by model what was admitted from *since* until before *until*; with *key*, only that key's."""
         return sums.summary(self._reading, since, until, key)
 
+    def find(self, request_id: str, key: str | None = None) -> UsageRecord | None:
+        """Give the record of one call; with *key*, only if it is that key's. None: there is none (yet)."""
+        asked = select(records).where(records.c.request_id == request_id)
+        if key is not None:
+            asked = asked.where(records.c.key == key)
+        with self._reading.connect() as connection:
+            row = connection.execute(asked).one_or_none()
+        return None if row is None else to_record(row)
+
     def newest(self, limit: int, key: str | None = None, model: str | None = None) -> list[UsageRecord]:
         """Give the records of the calls that were admitted last, the newest first."""
         return sums.newest(self._reading, limit, key, model)
