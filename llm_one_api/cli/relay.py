@@ -58,6 +58,7 @@ def command(config: Path | None, drain: float) -> None:
         publish=_publisher(celery, identity),
         take_acks=_ack_taker(loaded, identity),
         count_waiting=lambda: waiting(celery, INGEST),
+        price=loaded.pricer().price,
         options=RelayOptions(
             batch_records=loaded.relay.batch_records,
             batch_ms=loaded.relay.batch_ms,

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from llm_one_api.settings.faults import expectation, section_of
+from llm_one_api.settings.faults import expectation, named, section_of
 from llm_one_api.settings.schema import PLUGIN_KINDS, Settings
 
 _COLUMNS = "| setting | default | must be | what it is for |\n|---|---|---|---|"
@@ -43,7 +43,7 @@ def settings() -> Iterator[tuple[str, FieldInfo]]:
 
 def sections(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, type[BaseModel], str]]:
     """Give every section below *model*: heading, model and path."""
-    for name, field in model.model_fields.items():
+    for name, field in named(model).items():
         inner, names = section_of(field.annotation)
         if inner is None:
             continue
@@ -55,7 +55,7 @@ def sections(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tu
 
 
 def _own(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in model.model_fields.items():
+    for name, field in named(model).items():
         inner, _ = section_of(field.annotation)
         if inner is None or name == "upstreams":
             yield name, field

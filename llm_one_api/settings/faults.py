@@ -11,16 +11,19 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from llm_one_api.settings.kinds import Expect, masked
+from llm_one_api.settings.pricing import ONE, SEVERAL
 from llm_one_api.settings.reading import Document, Keys
 from llm_one_api.settings.schema import Settings
 
 _SHOWN = 40
+_UNWRITTEN = {"[key]", ONE, SEVERAL}
+"""Steps of pydantic's paths that nobody wrote."""
 
 
 def explain(error: ValidationError, document: Document) -> None:
     """Put every fault of *error* into *document*."""
     for detail in error.errors(include_url=False):
-        path = tuple(str(step) for step in detail["loc"] if step != "[key]")
+        path = tuple(str(step) for step in detail["loc"] if step not in _UNWRITTEN)
         context = detail.get("ctx", {})
         if context.get("field"):
             path = (*path, context["field"])
@@ -67,14 +70,22 @@ def _field(path: Keys) -> tuple[type[BaseModel] | None, FieldInfo | None]:
     field: FieldInfo | None = None
     steps = list(path)
     while steps and model is not None:
-        if steps[0] not in model.model_fields:
+        fields = named(model)
+        if steps[0] not in fields:
             return model, None
-        field = model.model_fields[steps.pop(0)]
+        field = fields[steps.pop(0)]
         inner, names = section_of(field.annotation)
         if inner is None or not steps:
             return model, field
         model, steps = inner, steps[names:]
+        if steps and steps[0].isdecimal():  # a place in a list that may stand instead of the section
+            steps.pop(0)
     return model, field
+
+
+def named(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Give the fields of *model* by the names that stand in the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def section_of(annotation: Any) -> tuple[type[BaseModel] | None, int]:
@@ -90,7 +101,7 @@ def section_of(annotation: Any) -> tuple[type[BaseModel] | None, int]:
 
 
 def _suggestion(name: str, model: type[BaseModel] | None) -> str:
-    names = list(model.model_fields) if model else []
+    names = list(named(model)) if model else []
     elsewhere = [path for path in _leaves(Settings) if path.rpartition(".")[2] == name]
     near = [path for path in elsewhere if path.count(".") == 1] if model is Settings else []
     near = near or get_close_matches(name.lower().replace("-", "_"), names, 1) or elsewhere
@@ -100,7 +111,7 @@ def _suggestion(name: str, model: type[BaseModel] | None) -> str:
 
 
 def _leaves(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    for name, field in model.model_fields.items():
+    for name, field in named(model).items():
         inner, names = section_of(field.annotation)
         if inner is None:
             yield prefix + name

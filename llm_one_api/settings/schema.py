@@ -10,8 +10,10 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from llm_one_api.plugins.interfaces import LogFile, PluginContext
+from llm_one_api.pricing import PriceList, Pricer
 from llm_one_api.settings.kinds import Expect, Folder, ModelName, TimeZone, fault
 from llm_one_api.settings.models import ModelSettings
+from llm_one_api.settings.pricing import PricedName, Prices, entries
 from llm_one_api.settings.sections import (
     BrokerSettings,
     DeliverySettings,
@@ -67,6 +69,7 @@ class Settings(Section):
     stats: PluginSections = Field(default={}, repr=False)
     """One part for each stats plugin, by its name."""
     models: Annotated[dict[ModelName, ModelSettings], Expect("models by name")] = Field(default={})
+    pricing: Annotated[dict[PricedName, Prices], Expect("prices by model")] = Field(default={})
     data_dir: Folder = Path("data")
     """The folder for what is kept on this machine: the journal, and the Valkey of `llm-one-api up`."""
     timezone: TimeZone = "UTC"
@@ -82,8 +85,6 @@ class Settings(Section):
     monitoring: MonitoringSettings = MonitoringSettings()
     quota: Annotated[dict[str, Any], _EMPTY, _switched_off("token and cost limits are")] = Field(default={})
     """Limits by tokens and cost; not available in this version."""
-    pricing: Annotated[dict[str, Any], _EMPTY, _switched_off("prices are")] = Field(default={})
-    """What tokens cost; not available in this version."""
     alerts: Annotated[dict[str, Any], _EMPTY, _switched_off("alerts are")] = Field(default={})
     """Rules that call somebody; not available in this version."""
     export: Annotated[dict[str, Any], _EMPTY, _switched_off("the export of a day's statistics is")] = Field(default={})
@@ -112,6 +113,11 @@ class Settings(Section):
     def targets(self) -> dict[str, Target]:
         """Tell where calls to each model go, in the order of the file."""
         return {name: model.target(name) for name, model in self.models.items()}
+
+    def pricer(self) -> Pricer:
+        """Make what tells the cost of a call."""
+        urls = {(name, target.upstream.name): target.upstream.base_url for name, target in self.targets().items()}
+        return Pricer(PriceList(entries(self.pricing)), self.zone, urls)
 
     def plugin_context(self) -> PluginContext:
         """Tell what every plugin may know."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from llm_one_api.books.relay.batches import Cutter
+from llm_one_api.books.relay.batches import Cutter, Lines, Price, unpriced
 from llm_one_api.books.relay.follower import Follower
 from llm_one_api.books.relay.freeing import Freeing
 from llm_one_api.books.relay.window import CountWaiting, Publish, TakeAcks, Window
@@ -38,10 +38,14 @@ class Relay:
         publish: Publish,
         take_acks: TakeAcks,
         count_waiting: CountWaiting = lambda: 0,
+        price: Price = unpriced,
         options: RelayOptions = RelayOptions(),  # noqa: B008 (frozen)
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Send by *publish*, which must give up by itself in bounded time, as must *take_acks* and *count_waiting*."""
+        """Send by *publish*, which must give up by itself in bounded time, as must *take_acks* and *count_waiting*.
+
+        *price* puts its cost on each record; where it raises, the record goes without.
+        """
         self._clock = clock
         self.window = Window(
             publish,
@@ -55,6 +59,7 @@ class Relay:
         self._cutter = Cutter(
             self.window.plan,
             self.window.has_room,
+            Lines(price, clock=clock),
             records=options.batch_records,
             seconds=options.batch_ms / 1000,
             clock=clock,
