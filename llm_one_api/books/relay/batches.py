@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from llm_one_api.books.relay.follower import Place, Segment
-from llm_one_api.stores.journal.entries import Closed, Entry, Opened
+from llm_one_api.stores.journal.entries import Closed, Ended, Entry, Opened
 from llm_one_api.stores.journal.reader import read_stretch
 from llm_one_api.values import UsageRecord
 
@@ -103,7 +103,7 @@ class ClosedCalls:
 
 @dataclass(slots=True, eq=False)
 class AbortedCalls:
-    """The OPENs that a dead writer left without a CLOSE."""
+    """The OPENs and ENDEDs that a dead writer left without a CLOSE."""
 
     last: Segment
     part: int
@@ -118,7 +118,7 @@ class AbortedCalls:
     def lines(self) -> list[str]:
         """Make the records of those calls."""
         entries = [e for place in self.places for e in read_stretch(place.segment.path, place.start, place.end)]
-        lines = [self.line(entry.aborted()) for entry in entries if isinstance(entry, Opened)]
+        lines = [self.line(entry.left()) for entry in entries if isinstance(entry, Opened | Ended)]
         if len(lines) != len(self.places):
             log.error("relay.records_missing", batch=self.id, missing=len(self.places) - len(lines))
         return lines
