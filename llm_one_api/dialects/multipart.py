@@ -1,6 +1,7 @@
 """Reads a form (`multipart/form-data`) as it passes: where its parts are, and what the small fields say. No I/O.
 
-It is fed everything and keeps next to nothing: files are looked through for the boundary alone.
+It is fed everything and keeps next to nothing: files are looked through for the boundary alone. Whether the form is
+whole the upstream will judge.
 """
 
 from __future__ import annotations
@@ -61,11 +62,6 @@ class FormReader:
         self._held += data
         while not self.ended and self._state():
             pass
-
-    def end(self) -> None:
-        """Take note that this was all."""
-        if not self.ended:
-            raise BadForm("its last boundary is missing")
 
     # Each state looks for its end in what is held; it gives True when it has found it and gone on to the next.
 

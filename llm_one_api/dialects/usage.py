@@ -114,6 +114,7 @@ def of_anthropic(raw: Raw | None) -> Measured:
         cache_read_tokens=read,
         cache_write_5m_tokens=short,
         cache_write_1h_tokens=long,
+        reasoning_tokens=figure(raw.get("output_tokens_details"), "thinking_tokens"),
     )
     return _measured(usage, figure.faults)
 

@@ -151,7 +151,6 @@ class Upload:
                 self._reader.feed(piece)
             else:
                 self._over = True
-                self._reader.end()
         except BadForm as error:
             raise BadRequest(f"The form cannot be used: {error}.", code="invalid_form") from None
         return piece

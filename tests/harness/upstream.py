@@ -87,10 +87,34 @@ def _read(sock: socket.socket) -> tuple[bytes, bytes] | None:
             return None
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")
+    if b"transfer-encoding: chunked" in head.lower():
+        return head, _read_chunks(sock, body)
     length = next((int(x.split(b":")[1]) for x in head.split(b"\r\n") if x.lower().startswith(b"content-length:")), 0)
-    while len(body) < length:
-        body += sock.recv(65536)
-    return head, body
+    whole = bytearray(body)
+    while len(whole) < length:
+        whole += _more(sock)
+    return head, bytes(whole)
+
+
+def _read_chunks(sock: socket.socket, data: bytes) -> bytes:
+    body = b""
+    while True:
+        while b"\r\n" not in data:
+            data += _more(sock)
+        size, _, data = data.partition(b"\r\n")
+        length = int(size, 16)
+        while len(data) < length + 2:
+            data += _more(sock)
+        body, data = body + data[:length], data[length + 2 :]
+        if not length:
+            return body
+
+
+def _more(sock: socket.socket) -> bytes:
+    piece = sock.recv(65536)
+    if not piece:
+        raise ConnectionResetError
+    return piece
 
 
 CHAT = (
