@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_one_api.books.relay import Relay
 from llm_one_api.books.relay.relay import RelayOptions
-from llm_one_api.stores.journal.entries import Closed, Entry, Opened, framed
+from llm_one_api.stores.journal.entries import Closed, Ended, Entry, Opened, framed
 from llm_one_api.stores.journal.segments import list_segments
 from llm_one_api.stores.journal.writer import Journal
 from tests.harness.calls import Clock, Sink, entries, kill, opened, record, settle
@@ -89,6 +90,42 @@ def test_what_a_dead_writer_left_open_is_sent_as_aborted_once(
 
     assert sorted(sink.ids) == ["a", "b", "c"]
     assert [sink.records[name].outcome for name in "abc"] == ["aborted", "success", "aborted"]
+    assert list_segments(tmp_path) == []
+
+
+def test_a_call_whose_tokens_are_being_counted_is_sent_when_they_are_and_once(
+    make: Callable[..., Journal], relay: Relay, sink: Sink
+) -> None:
+    journal = make(segment_bytes=1500)
+    journal.open(opened("a"))
+    journal.end(record("a", 0))
+    for number in range(50):
+        journal.close(record(str(number)))
+    settle(relay)
+    before = "a" in sink.ids
+
+    journal.close(record("a", 31))
+    settle(relay)
+
+    assert not before
+    assert sink.ids.count("a") == 1
+    assert sink.records["a"].usage.total_tokens == 31
+
+
+def test_a_call_whose_tokens_could_not_be_counted_any_more_is_sent_as_it_stood(
+    make: Callable[..., Journal], relay: Relay, sink: Sink, tmp_path: Path
+) -> None:
+    journal = make(segment_bytes=1500)
+    journal.open(opened("a"))
+    journal.end(record("a", 0))
+    for number in range(50):
+        journal.close(record(str(number)))
+
+    kill(journal)
+    settle(relay)
+
+    assert sink.ids.count("a") == 1
+    assert (sink.records["a"].outcome, sink.records["a"].usage.total_tokens) == ("success", 0)
     assert list_segments(tmp_path) == []
 
 
@@ -272,7 +309,7 @@ def test_what_happens_is_seen_at_once_though_nothing_can_be_sent(
     assert sink.ids == [str(number) for number in range(3000)]
 
 
-OPERATION = st.sampled_from(["open", "open", "close", "close", "reject", "rotate", "turn", "restart"])
+OPERATION = st.sampled_from(["open", "open", "end", "close", "close", "reject", "rotate", "turn", "restart"])
 
 
 @settings(max_examples=150, deadline=None)
@@ -290,6 +327,8 @@ def test_however_it_went_and_wherever_it_was_cut_each_readable_call_has_one_reco
             if operation == "open":
                 going.append(f"call-{number}")
                 journal.open(opened(going[-1]))
+            elif operation == "end" and going:
+                journal.end(msgspec.structs.replace(record(going[which % len(going)], number), outcome="client_gone"))
             elif operation == "close" and going:
                 journal.close(record(going.pop(which % len(going)), number))
             elif operation == "reject":
@@ -327,4 +366,5 @@ def relay_of(folder: Path, sink: Sink) -> Relay:
 def outcomes(found: list[Entry]) -> dict[str, str]:
     """What each call that can be read must come to."""
     expected = {entry.request_id: "aborted" for entry in found if isinstance(entry, Opened)}
+    expected |= {entry.record.request_id: "client_gone" for entry in found if isinstance(entry, Ended)}
     return expected | {entry.record.request_id: "success" for entry in found if isinstance(entry, Closed)}
