@@ -152,7 +152,7 @@ class Process:
     def _send(self) -> None:
         """Send what there is to send, starting the process for the first of it."""
         try:
-            if self._socket is None:
+            if self._ring and self._socket is None:
                 self._start()
             while self._ring:
                 task = self._ring.popleft()
