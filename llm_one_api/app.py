@@ -125,7 +125,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
     door.register(app)
     errors.register(app)
     app.proxy = Proxy(line, max_body_bytes=server.max_body_bytes)
-    app.proxy.tell(app.url_map)
+    app.proxy.tell(app)
     models.register(app, line)
     health.register(app, condition, authenticate, lambda: app.house.draining)
     memory_reader = partial(memory.read, redis, context.key_prefix) if "memory" in settings.plugins.stats else None

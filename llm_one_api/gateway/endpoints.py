@@ -78,7 +78,7 @@ ENDPOINTS = (
              dialect=AUDIO, counts_output=True, forms=True),
 )  # fmt: skip
 
-_ID = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _LONGEST_QUERY = 2000
 _QUERY = re.compile(r"[\x21-\x7e]*")
 

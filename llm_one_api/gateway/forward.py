@@ -164,7 +164,10 @@ class Forward:
             visit.wait("first_byte", upstream.first_byte_timeout)
             if ready.upload is None:
                 with suppress(OSError):  # an upstream that refuses a large body may answer and hang up while we send it
-                    connection.send(b"%bContent-Length: %d\r\n\r\n" % (ready.head, len(body)), body)
+                    connection.send(
+                        b"%b%b\r\n" % (ready.head, b"Content-Length: %d\r\n" % len(body) if ready.has_body else b""),
+                        body,
+                    )
             connection.read_head()
         except Cut as cut:
             connection.close()

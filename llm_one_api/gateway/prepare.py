@@ -24,8 +24,8 @@ class Outgoing:
     """A request, ready to be sent."""
 
     __slots__ = (
-        "body", "dialect", "head", "hides_usage", "include_usage", "model", "translation", "unasked", "upload",
-        "upstream",
+        "body", "dialect", "has_body", "head", "hides_usage", "include_usage", "model", "translation", "unasked",
+        "upload", "upstream",
     )  # fmt: skip
 
     def __init__(self, *, head: bytes, body: bytes, upstream: Upstream, model: str, dialect: Dialect) -> None:
@@ -44,6 +44,8 @@ class Outgoing:
         """Whether a translated stream tells its usage."""
         self.hides_usage = False
         """Whether we ask for usage on the caller's behalf, so that the caller must not see it."""
+        self.has_body = True
+        """False: the request has none, nor says so."""
         self.unasked: Callable[[], bytes] = bytes
         """Makes the body again without our asking for usage."""
 
@@ -86,7 +88,9 @@ class Prepare:
             ready.translation = translation
             ready.include_usage = request.asked.wants_usage
             ready.body = _translated(translation, request, upstream, target.upstream_model)
-        elif not endpoint.by_id:
+        elif endpoint.by_id:
+            ready.has_body = False
+        else:
             ready.hides_usage = endpoint.asks_usage and request.stream and self._asks(upstream, target, request)
             ready.body = body_of(request, target, ask_usage=ready.hides_usage)
             if ready.hides_usage:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from werkzeug.routing import Map, Rule
+from flask import Flask
+from werkzeug.exceptions import NotFound
 
 from llm_one_api.errors import GatewayError
 from llm_one_api.gateway.endpoints import Endpoint, Table
@@ -48,11 +49,11 @@ class Proxy:
         self._max_body_bytes = max_body_bytes
         self._table = Table()
 
-    def tell(self, routes: Map) -> None:
-        """Tell Flask which paths and methods are ours."""
+    def tell(self, app: Flask) -> None:
+        """Tell Flask which paths and methods are ours, so that it can answer what we do not take."""
         for endpoint in self._table.endpoints:
             path = endpoint.path.replace("{id}", "<id>")
-            routes.add(Rule(path, endpoint=f"proxy.{endpoint.name}", methods=endpoint.methods))
+            app.add_url_rule(path, f"proxy.{endpoint.name}", _no_such_id, methods=endpoint.methods)
 
     def takes(self, environ: dict[str, Any]) -> Endpoint | None:
         """Give the endpoint that a request is for; None: it is Flask's."""
@@ -91,6 +92,11 @@ class Proxy:
         headers.append((OVERHEAD, overhead(started, reply.waited)))
         start_response(_STATUS_LINES.get(reply.status) or f"{reply.status} Unknown", headers)
         return reply.body
+
+
+def _no_such_id(**_: str) -> NoReturn:
+    """Answer a path whose last part can be no id: it is Flask's that we do not take."""
+    raise NotFound
 
 
 def _refuse(

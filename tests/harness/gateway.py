@@ -135,6 +135,9 @@ class Gateway:
         body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **body}
         return requests.post(self.url + path, json=body, headers={"Authorization": f"Bearer {key}"}, timeout=20)
 
+    def ask(self, method: str, path: str, *, key: str = KEY) -> requests.Response:
+        return requests.request(method, self.url + path, headers={"Authorization": f"Bearer {key}"}, timeout=20)
+
     def connect(self, *, buffer: int | None = None, timeout: float = 15) -> socket.socket:
         """Open a connection; *buffer*: one that takes only so many bytes while nobody reads."""
         sock = socket.socket()
