@@ -12,6 +12,7 @@ COMMANDS = {
     "relay": "Send the journal's records to the workers.",
     "db": "Create or upgrade the ledger's tables.",
     "demo-upstream": "Answer like a provider, for trying things out.",
+    "conformance": "Check that every figure a gateway records is true.",
 }
 """Command → its one-line help; `check-config` lives in `check_config.py` as `command`."""
 
