@@ -46,7 +46,6 @@ def close(
         told=told,
         measured=measured,
         cut=cut,
-        provider_request_id=answer.provider_request_id,
         count=count,
     )
 

@@ -39,8 +39,8 @@ class Entry:
     """The open record of one call. `close` may be said several times: the first counts."""
 
     __slots__ = (
-        "_counts", "_journal", "_opened", "_started", "attempts", "closed", "counting", "first_byte_at", "stream",
-        "upstream",
+        "_counts", "_journal", "_opened", "_started", "attempts", "closed", "counting", "first_byte_at",
+        "provider_request_id", "stream", "upstream",
     )  # fmt: skip
 
     def __init__(self, journal: Journal, counts: Counts, opened: Opened, started: float) -> None:
@@ -53,6 +53,8 @@ class Entry:
         """Counts the tokens that the upstream does not tell; None: they cannot be counted."""
         self.first_byte_at: float | None = None
         """`time.monotonic()` when the first byte of the answer's body was there."""
+        self.provider_request_id: str | None = None
+        """The upstream's own id of the call, of its last answer."""
         self.stream = opened.stream
         self.upstream = opened.upstream
         self.closed = False
@@ -66,7 +68,6 @@ class Entry:
         told: Told = NOTHING,
         measured: Measured = UNKNOWN,
         cut: bool = False,
-        provider_request_id: str | None = None,
         count: Fill | None = None,
     ) -> None:
         """Write the record. *status* is what the caller was given; durations end now. *cut*: there was more to come.
@@ -101,7 +102,7 @@ class Entry:
             status=status,
             error=error,
             finish_reason=told.finish_reason,
-            provider_request_id=provider_request_id,
+            provider_request_id=self.provider_request_id,
             upstream=self.upstream,
             attempts=tuple(self.attempts),
             duration=round(duration, 6),

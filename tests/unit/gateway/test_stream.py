@@ -44,7 +44,7 @@ class Answer:
     """An upstream's stream that has arrived as a whole, in pieces."""
 
     upstream = Upstream(name="u", base_url="http://u/v1")
-    status, provider_request_id, has_body = 200, None, True
+    status, has_body = 200, True
 
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = list(pieces)
