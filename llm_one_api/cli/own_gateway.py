@@ -58,7 +58,7 @@ class OwnGateway:
         for process in children(self._popen.pid):
             if b"gunicorn" in _command(process):
                 for worker in children(process):
-                    if b"relay" not in _command(worker):
+                    if b"gunicorn" in _command(worker):
                         with suppress(ProcessLookupError):
                             os.kill(worker, signal.SIGKILL)
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,20 +119,16 @@ class Bench:
 
     # -- judging --
 
-    def holds(self, call: Call, *, body: bytes | That | None = None, clean: bool = True, **record: Any) -> None:
+    def holds(
+        self, call: Call, *, body: bytes | That | None = None, clean: bool = True, requests: int = 1, **record: Any
+    ) -> None:
         """Check all there is: what the caller got, what was recorded, what the upstream saw.
 
         What is not said is as the script says: its bytes, its usage, its outcome.
         """
         self.gets(call, body=body, clean=clean)
         self.records(call, **record)
-        self.reaches(call)
-
-    def holds_after_retry(self, call: Call) -> None:
-        """Check a call of which the upstream saw two requests."""
-        self.gets(call)
-        self.records(call)
-        self.reaches(call, requests=2)
+        self.reaches(call, requests)
 
     def gets(
         self, call: Call, *, status: int | That | None = None, body: bytes | That | None = None, clean: bool = True
@@ -184,10 +180,6 @@ class Bench:
     def check(self, what: str, expected: Any, found: Any) -> None:
         """Note it if *found* is not as *expected*."""
         self.findings += compare(what, expected, found)
-
-    def check_all(self, findings: Iterator[Finding]) -> None:
-        """Note all that was found."""
-        self.findings += findings
 
     def doubt(self, reason: str) -> None:
         """Note that something cannot be judged."""

@@ -11,7 +11,7 @@ from llm_one_api.conformance.gateway import figures, sums
 from llm_one_api.conformance.run import Result, Told
 
 COLOURS = {"PASS": "32", "FAIL": "31", "UNPROVABLE": "33"}
-NAME, UPSTREAM = 40, 34
+NAME, UPSTREAM = 40, 28
 
 
 def line(result: Result, *, colour: bool = False) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 from llm_one_api.conformance.bench import Bench
@@ -42,19 +42,17 @@ class Result(Value, frozen=True, kw_only=True):
 
 
 def run(cases: Iterable[Case], gateway: Gateway, upstream: Upstream, at_once: int = AT_ONCE) -> Iterator[Result]:
-    """Play *cases* and give the results in their order, each as soon as it and those before it are there."""
+    """Play *cases* and give each result as soon as it and those before it are there."""
     cases = list(cases)
-    together = {each.name for each in cases if not each.alone}
-    with ThreadPoolExecutor(at_once) as pool:
-        playing: dict[str, Future[Result]] = {
-            each.name: pool.submit(play, each, gateway, upstream) for each in cases if each.name in together
-        }
-        for each in cases:
-            if each.name in playing:
-                yield playing[each.name].result()
-    for each in cases:
-        if each.alone:
-            yield play(each, gateway, upstream)
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        playing = [pool.submit(play, each, gateway, upstream) for each in cases if not each.alone]
+        for each in playing:
+            yield each.result()
+    finally:  # also where somebody has seen enough
+        pool.shutdown(cancel_futures=True)
+    for alone in [each for each in cases if each.alone]:
+        yield play(alone, gateway, upstream)
 
 
 def play(case: Case, gateway: Gateway, upstream: Upstream) -> Result:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+import msgspec
+
 from llm_one_api.values import Outcome, Usage, Value
 
 CASE = b"$CASE"
@@ -63,7 +65,7 @@ class Script(Value, frozen=True, kw_only=True):
 
     def but(self, **changes: Any) -> Script:
         """Make another of it."""
-        return Script(**{**{name: getattr(self, name) for name in self.__struct_fields__}, **changes})
+        return msgspec.structs.replace(self, **changes)
 
 
 def whole(answer: Any, **more: Any) -> Script:

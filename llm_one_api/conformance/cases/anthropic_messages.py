@@ -7,7 +7,7 @@ from llm_one_api.conformance.case import case
 from llm_one_api.conformance.client import Ask
 from llm_one_api.conformance.judge import ANYTHING, COUNTED, SOMETHING, That, containing
 from llm_one_api.conformance.models import UPSTREAM_KEY
-from llm_one_api.conformance.scripts import refusal, whole
+from llm_one_api.conformance.scripts import Script, refusal, whole
 from llm_one_api.conformance.shapes import anthropic
 from llm_one_api.conformance.shapes.anthropic import (
     ASK,
@@ -27,11 +27,9 @@ from llm_one_api.conformance.shapes.anthropic import (
 from llm_one_api.values import Usage
 
 
-def call_as_anthropic(bench: Bench, asked: object, *scripts: object, **more: object) -> Call:
+def call_as_anthropic(bench: Bench, asked: Ask, script: Script, key: str | None = None) -> Call:
     """Call with the key in `x-api-key` and no `Authorization`."""
-    key = more.get("key") or bench.gateway.key
-    headers = {"Authorization": "", "x-api-key": str(key)}
-    return bench.call(asked, *scripts, headers=headers, **more)  # type: ignore[arg-type]
+    return bench.call(asked, script, key=key, headers={"Authorization": "", "x-api-key": key or bench.gateway.key})
 
 
 def as_anthropic(bench: Bench, call: Call) -> None:
@@ -225,8 +223,8 @@ def count_tokens(bench: Bench) -> None:
 @case("anthropic/beta-headers")
 def beta(bench: Bench) -> None:
     """`anthropic-beta` and the caller's `anthropic-version` go up; the query does too."""
-    asked = anthropic.ask(path="/v1/messages")
-    headers = {"anthropic-beta": "context-1m-2025-08-07", "x-api-key": bench.gateway.key, "Authorization": ""}
-    call = bench.call(asked, anthropic.answer(message()), headers=headers)
+    asked = anthropic.ask(path="/v1/messages?beta=true")
+    call = bench.call(asked, anthropic.answer(message()), headers={"anthropic-beta": "context-1m-2025-08-07"})
     bench.holds(call)
     bench.reaches(call, anthropic_beta="context-1m-2025-08-07", anthropic_version=VERSION)
+    bench.check("query upstream", "beta=true", call.seen.path.partition("?")[2])

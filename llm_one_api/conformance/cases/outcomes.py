@@ -272,6 +272,6 @@ def stale(bench: Bench) -> None:
         bench.holds(bench.call(ASK, openai.answer(), line=line))
         call = bench.call(ASK, Script(head=False, end="close"), openai.answer(), line=line)
         if call.account.exchanges and call.account.exchanges[0].nth > 1:
-            bench.holds_after_retry(call)
+            bench.holds(call, requests=2)
             return
     bench.doubt("the gateway kept no connection to the upstream")

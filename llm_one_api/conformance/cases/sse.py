@@ -99,7 +99,7 @@ wild(
 BIG = chunk({"content": "0123456789abcdef" * (4 * 2**20 // 16)})
 wild("event-of-4-mb", "One event may have 4 MB.", [BEGUN[0], *cut(BIG, 65536), ALL], without=BEGUN[0] + BIG + WITHOUT)
 wild(
-    "event-of-4-mb-and-usage-at-once",
+    "4-mb-and-usage-at-once",
     "What ends a large event may come with the events behind it.",
     [BEGUN[0], BIG[:-100], BIG[-100:] + ALL],
     without=BEGUN[0] + BIG + WITHOUT,

@@ -36,7 +36,7 @@ TOLD = {"model": MODEL, "usage": USAGE, "usage_raw": RAW, "finish_reason": "end_
 def ask(*, path: str = PATH, model: str = ANTHROPIC, **more: Any) -> Ask:
     """Ask for a message, as Anthropic's own clients do: with the key in `x-api-key`."""
     body = {"model": model, "max_tokens": 64, "messages": [{"role": "user", "content": "$CASE"}], **more}
-    if path != PATH:
+    if not path.startswith(PATH + "?") and path != PATH:  # to count tokens needs no limit
         del body["max_tokens"]
     headers = {"Content-Type": "application/json", "anthropic-version": VERSION}
     return Ask(path=path, body=encoded(body), model=model, stream=more.get("stream") is True, headers=headers)
