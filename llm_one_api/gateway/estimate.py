@@ -15,7 +15,9 @@ from llm_one_api.tokens import client, wire
 from llm_one_api.values import Value
 
 KEPT = 16 * 1024
-"""Bytes of a call's body, and of its answer's text, that are kept here."""
+"""Bytes of a call's body that are kept here."""
+KEPT_TEXT = 8 * 1024
+"""Bytes of its answer's text. With the 8 KB of events in `hearing.py`, a call keeps 32 KB at most."""
 LARGE = 4 * 1024 * 1024
 """Bytes. Longer bodies have a process of their own: to read 32 MB takes 100 ms in which it counts nothing else."""
 IDLE_SECONDS = 300.0
@@ -94,7 +96,7 @@ class Counting:
         heard = self._heard
         if heard is not None:
             heard += text.encode("utf-8", "replace")
-            if len(heard) > KEPT:
+            if len(heard) > KEPT_TEXT:
                 self._hand_heard(heard, last=False)
 
     def drop(self) -> None:

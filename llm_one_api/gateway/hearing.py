@@ -5,7 +5,7 @@ from __future__ import annotations
 from llm_one_api.dialects.reader import StreamReader
 from llm_one_api.gateway.counts import Counting
 
-MOST_HEARD = 16 * 1024
+MOST_HEARD = 8 * 1024
 """Bytes of events that wait to be looked through for their text; most streams end before, with their usage told."""
 
 

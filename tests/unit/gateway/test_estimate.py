@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from llm_one_api.gateway.estimate import KEPT, Counted, Estimator
+from llm_one_api.gateway.estimate import KEPT, KEPT_TEXT, Counted, Estimator
 from llm_one_api.tokens import client
 
 BODY = b'{"model":"gpt-4o","messages":[{"role":"user","content":"Hello"}]}'
@@ -79,7 +79,7 @@ def test_however_much_is_heard_little_of_it_is_kept(texts: list[str]) -> None:
         counting.hear(text)
         kept.append(len(counting._heard or b""))
 
-    assert max(kept, default=0) <= KEPT
+    assert max(kept, default=0) <= KEPT_TEXT
     estimator.stop()
 
 
