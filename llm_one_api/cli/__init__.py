@@ -11,6 +11,7 @@ COMMANDS = {
     "check-config": "Check the config file and print every fault.",
     "relay": "Send the journal's records to the workers.",
     "db": "Create or upgrade the ledger's tables.",
+    "prices": "List calls without a cost, and give them one.",
     "demo-upstream": "Answer like a provider, for trying things out.",
     "conformance": "Check that every figure a gateway records is true.",
 }

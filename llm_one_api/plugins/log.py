@@ -123,6 +123,8 @@ def json_line(info: ResponseInfo) -> str:
         "usage_source": info["usage_source"],
         "usage_parts": {name: value for name in _PARTS if (value := getattr(usage, name)) is not None},
         "cost": info["cost"],
+        "price_source": info["price_source"],
+        "price_date": info["price_date"],
     })  # fmt: skip
 
 

@@ -21,7 +21,8 @@ class Entry(Value, frozen=True, kw_only=True):
     """None: without a beginning."""
     until: date | None = None
     """The last day; None: for good."""
-    rates: Rates
+    rates: Rates | None
+    """None: it is about its tiers alone."""
     tiers: Mapping[str, Rates] = {}
 
     def holds_on(self, day: date) -> bool:
@@ -29,9 +30,13 @@ class Entry(Value, frozen=True, kw_only=True):
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
 
     def of_tier(self, tier: str) -> Rates | None:
-        """Give the rates for *tier*; None: it has a price of its own that is not known."""
+        """Give the rates for *tier*; None: they are not known."""
         found = self.tiers.get(tier)
         return self.rates if found is None and tier in STANDARD_TIERS else found
+
+    def covers(self, tier: str) -> bool:
+        """Tell whether nobody else is asked for the price of *tier*; who prices some tiers only leaves the others."""
+        return self.rates is not None or tier in self.tiers
 
 
 class PriceList:

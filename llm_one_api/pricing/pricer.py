@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from llm_one_api.pricing.configured import Entry, PriceList
-from llm_one_api.pricing.rates import cost_of
+from llm_one_api.pricing.rates import Rates, cost_of
 from llm_one_api.pricing.reported import reported_cost
 from llm_one_api.pricing.table import Table, tiers_of
 from llm_one_api.values import PriceSource, UsageRecord
 
 _MOST_KEPT = 2000
-_NO_OUTPUT = frozenset({"embeddings", "moderations", "rerank", "count_tokens"})
+NO_OUTPUT = frozenset({"embeddings", "moderations", "rerank", "count_tokens"})
 """Endpoints whose answers are no tokens."""
 
 Found = tuple[Decimal, PriceSource, date]
@@ -58,18 +58,19 @@ class Pricer:
         day = record.at.astimezone(self._zone).date()
         known = record.usage_source != "none" and _is_sound(record)
         entry = self._entry(record, day) if known else None
+        tiers = tiers_of(record.service_tier, record.usage_raw)
+        tier = "+".join(tiers)
         if entry is not None:
-            rates = entry.of_tier("+".join(tiers_of(record.service_tier, record.usage_raw)))
-            cost = None if rates is None else self._cost(record, rates)
+            cost = _cost(record, entry.of_tier(tier))
             if cost is not None:
                 return cost, "configured", entry.since or day
         told = reported_cost(record.usage_raw)
         if told is not None:
             return told, "reported", day
         # Who has a price of one's own for a model, but not for this call, does not pay the public one.
-        if not known or entry is not None:
+        if not known or (entry is not None and entry.covers(tier)):
             return None
-        return self._public(record, day)
+        return self._public(record, tiers, day)
 
     def _entry(self, record: UsageRecord, day: date) -> Entry | None:
         if not self._prices:
@@ -83,15 +84,15 @@ class Pricer:
             found = self._entries[key] = self._prices.find(key[:3], day)
             return found
 
-    def _public(self, record: UsageRecord, day: date) -> Found | None:
+    def _public(self, record: UsageRecord, tiers: tuple[str, ...], day: date) -> Found | None:
         name = record.response_model or record.upstream_model
         if not name:
             return None
-        tiers = tiers_of(record.service_tier, record.usage_raw)
         listed = self._table.find(name, self._url(record), tiers, record.at)
-        rates = None if listed is None else listed.rates_for(record.usage.prompt_tokens)
-        cost = None if rates is None else self._cost(record, rates)
-        return None if listed is None or cost is None else (cost, "genai-prices", listed.since or day)
+        if listed is None:
+            return None
+        cost = _cost(record, listed.rates_for(record.usage.prompt_tokens))
+        return None if cost is None else (cost, "genai-prices", listed.since or day)
 
     def _url(self, record: UsageRecord) -> str | None:
         """Tell where the upstream is: by the config, else by its name, which is its host unless it has another."""
@@ -99,10 +100,12 @@ class Pricer:
             return None
         return self._urls.get((record.model, record.upstream)) or f"https://{record.upstream}/"
 
-    @staticmethod
-    def _cost(record: UsageRecord, rates: Any) -> Decimal | None:
-        has_output = record.endpoint not in _NO_OUTPUT
-        return cost_of(record.usage, rates, searches=_searches(record.usage_raw), has_output=has_output)
+
+def _cost(record: UsageRecord, rates: Rates | None) -> Decimal | None:
+    if rates is None:
+        return None
+    has_output = record.endpoint not in NO_OUTPUT
+    return cost_of(record.usage, rates, searches=searches_of(record.usage_raw), has_output=has_output)
 
 
 def _is_sound(record: UsageRecord) -> bool:
@@ -118,7 +121,7 @@ def _is_sound(record: UsageRecord) -> bool:
     return hidden <= 0 and all(fault.startswith("total_tokens != ") for fault in record.usage_faults)
 
 
-def _searches(raw: Mapping[str, Any] | None) -> int:
+def searches_of(raw: Mapping[str, Any] | None) -> int:
     """Count the searches that Anthropic made for the call, which it charges beside the tokens."""
     told = raw.get("server_tool_use") if raw else None
     count = told.get("web_search_requests") if isinstance(told, Mapping) else None

@@ -112,9 +112,14 @@ class TierSettings(Section):
         for name, same in _SAME.items():
             if getattr(self, name) is not None and getattr(self, same) is not None:
                 raise fault(f"is the same as {same}: give one of the two", field=name)
-        if all(getattr(self, name) is None for name in (*_OF_TOKENS, *_OF_OTHERS)):
+        if not self.has_prices:
             raise fault("must have a price, such as input and output")
         return self
+
+    @property
+    def has_prices(self) -> bool:
+        """Whether there is any price in it."""
+        return any(getattr(self, name) is not None for name in (*_OF_TOKENS, *_OF_OTHERS))
 
     @property
     def prices_tokens(self) -> bool:
@@ -162,16 +167,22 @@ class PriceSettings(TierSettings):
             raise fault("is the same as tiers.batch: give one of the two", field=_BATCH)
         return self
 
+    @property
+    def has_prices(self) -> bool:
+        """Whether there is any price in it, be it of a tier."""
+        return super().has_prices or self.batch is not None or bool(self.tiers)
+
     def entry(self, name: str) -> Entry:
         """Give it as the price of the model *name*."""
         power = _TOKENS.get(self.per or "", 0)
-        rates = Rates.of(**self.units(power))
+        units = self.units(power)
+        rates = Rates.of(**units)
         tiers = {**self.tiers, **({_BATCH: self.batch} if self.batch else {})}
         return Entry(
             name=name,
             since=self.since,
             until=self.until,
-            rates=rates,
+            rates=rates if units else None,
             tiers={tier: rates.tier(**prices.units(power)) for tier, prices in tiers.items()},
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -69,7 +70,7 @@ def register(
                 "since": local_iso(since, zone),
                 "until": local_iso(until, zone),
                 "scope": "all" if caller.admin else "own",
-                "models": models,
+                "models": [_sums(model) for model in models],
                 "newest": [shown(record, zone) for record in newest],
             }
         )
@@ -90,7 +91,22 @@ def shown(record: UsageRecord, zone: ZoneInfo) -> dict[str, Any]:
     """Lay out a record as it is shown, its time in *zone*."""
     fields: dict[str, Any] = msgspec.to_builtins(record)
     fields["at"] = local_iso(record.at, zone)
+    fields["cost"], fields["quota_cost"] = _plain(record.cost), _plain(record.quota_cost)
     return fields
+
+
+def _sums(model: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(model)
+    fields["cost"] = _plain(model.cost)
+    return fields
+
+
+def _plain(amount: Decimal | None) -> str | None:
+    """Write an amount without an exponent, and without the zeros that one of the databases puts behind it."""
+    if amount is None:
+        return None
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _time(name: str, zone: ZoneInfo) -> datetime | None:

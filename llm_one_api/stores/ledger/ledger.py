@@ -16,6 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, StatementErro
 from llm_one_api.stores.ledger import summary as sums
 from llm_one_api.stores.ledger.cursors import Cursors
 from llm_one_api.stores.ledger.engine import make_engine, reading
+from llm_one_api.stores.ledger.prices import Prices
 from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT, Kept, to_record, to_row
 from llm_one_api.stores.ledger.tables import ledger_seq, records, refused_records
 from llm_one_api.values import UsageRecord, Value
@@ -58,6 +59,7 @@ class Ledger:
         self._engine = make_engine(url, keep_connections=keep_connections)
         self._reading = reading(self._engine)
         self.cursors = Cursors(self._engine)
+        self.prices = Prices(self._engine)
 
     @property
     def is_sqlite(self) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Engine, case, func, select
+from sqlalchemy import BigInteger, ColumnElement, Engine, case, func, select, type_coerce
 
+from llm_one_api.stores.ledger.prices import UNPRICED
 from llm_one_api.stores.ledger.rows import to_record
 from llm_one_api.stores.ledger.tables import records
 from llm_one_api.values import FAILED, UsageRecord, Value
@@ -35,6 +37,11 @@ class ModelStats(Value, frozen=True, kw_only=True):
     """Seconds, of all calls together."""
     avg_duration: float | None
     avg_ttft: float | None
+    cost: Decimal | None
+    """USD, of the calls that have a cost; None: none has."""
+    requests_priced: int
+    requests_unpriced: int
+    """Calls whose usage is known, and their cost is not."""
 
 
 def summary(engine: Engine, since: datetime, until: datetime, key: str | None) -> list[ModelStats]:
@@ -51,6 +58,9 @@ def summary(engine: Engine, since: datetime, until: datetime, key: str | None) -
             func.count(_r.duration).label("with_duration"),
             func.coalesce(func.sum(_r.ttft), 0.0).label("ttft"),
             func.count(_r.ttft).label("with_ttft"),
+            *_costs(engine),
+            func.count(_r.cost).label("priced"),
+            func.sum(case((UNPRICED, 1), else_=0)).label("unpriced"),
         )
         .where(_r.at >= since, _r.at < until)
         .group_by(_r.model, _r.outcome)
@@ -64,6 +74,26 @@ def summary(engine: Engine, since: datetime, until: datetime, key: str | None) -
         by_model.setdefault(row["model"], []).append(row)
     found = [_of_model(model, rows) for model, rows in by_model.items()]
     return sorted(found, key=lambda stats: (-stats.requests, stats.model))
+
+
+_MILLION = 10**6
+
+
+def _costs(engine: Engine) -> list[ColumnElement[Any]]:
+    """Sum up costs. SQLite's are whole numbers, whose sums could outgrow it: high and low digits are summed apart."""
+    if engine.dialect.name == "postgresql":
+        return [func.coalesce(func.sum(_r.cost), 0).label("cost")]
+    units = type_coerce(_r.cost, BigInteger)
+    return [
+        func.coalesce(func.sum(units // _MILLION), 0).label("cost_high"),
+        func.coalesce(func.sum(units % _MILLION), 0).label("cost_low"),
+    ]
+
+
+def _cost(row: Any) -> Decimal:
+    if "cost" in row:
+        return Decimal(row["cost"])
+    return Decimal(row["cost_high"] * _MILLION + row["cost_low"]).scaleb(-12)
 
 
 def _of_model(model: str, rows: Sequence[Any]) -> ModelStats:
@@ -88,6 +118,9 @@ def _of_model(model: str, rows: Sequence[Any]) -> ModelStats:
         duration=round(float(total("duration")), 6),
         avg_duration=round(float(total("duration")) / with_duration, 6) if with_duration else None,
         avg_ttft=round(float(total("ttft")) / with_ttft, 6) if with_ttft else None,
+        cost=sum(map(_cost, rows), Decimal(0)) if total("priced") else None,
+        requests_priced=int(total("priced")),
+        requests_unpriced=int(total("unpriced")),
     )
 
 

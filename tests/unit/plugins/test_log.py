@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -38,7 +39,13 @@ def test_the_json_line_goes_on_with_what_else_is_known() -> None:
     assert (line["outcome"], line["status"], line["upstream"], line["attempts"]) == ("success", 200, "openai", 1)
     assert (line["ttft"], line["usage_source"]) == (0.25, "reported")
     assert line["usage_parts"] == {"cache_read_tokens": 3}
-    assert line["cost"] == "0.000000001"
+    assert (line["cost"], line["price_source"], line["price_date"]) == ("0.000000001", None, None)
+
+
+def test_the_json_line_says_where_the_cost_comes_from() -> None:
+    line = json.loads(json_line(info(price_source="configured", price_date=date(2026, 1, 31))))
+
+    assert (line["cost"], line["price_source"], line["price_date"]) == ("0.000315", "configured", "2026-01-31")
 
 
 def test_times_are_in_the_configured_zone_and_say_so() -> None:

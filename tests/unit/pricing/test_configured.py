@@ -26,7 +26,7 @@ def entry(name: str, price: int = 1, since: str | None = None, until: str | None
 
 def price(prices: PriceList, *names: str | None, day: date = DAY) -> Decimal | None:
     found = prices.find(names, day)
-    return None if found is None else found.rates.input
+    return None if found is None or found.rates is None else found.rates.input
 
 
 def test_the_first_name_that_has_a_price_decides() -> None:
@@ -72,6 +72,15 @@ def test_tiers_have_prices_of_their_own_or_none() -> None:
     assert [one.of_tier(tier) for tier in ("", "default", "standard", "on_demand")] == [one.rates] * 4
     assert one.of_tier("flex") == one.of_tier("auto") == flex
     assert one.of_tier("priority") is None
+
+
+def test_who_prices_tiers_alone_says_nothing_of_the_others() -> None:
+    some = Entry(name="m", rates=None, tiers={"flex": Rates.of(input=Decimal(5))})
+    every = Entry(name="m", rates=Rates.of(input=Decimal(9)))
+
+    assert [some.covers(tier) for tier in ("flex", "", "priority")] == [True, False, False]
+    assert [every.covers(tier) for tier in ("flex", "", "priority")] == [True, True, True]
+    assert some.of_tier("") is None
 
 
 def test_it_tells_how_many_there_are() -> None:

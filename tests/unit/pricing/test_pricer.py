@@ -126,6 +126,14 @@ def test_who_has_a_price_for_the_model_but_not_for_this_call_does_not_pay_the_pu
     assert of(it.price(call(usage=Usage(prompt_tokens=40)))) == (None, None, None)
 
 
+def test_who_prices_a_tier_alone_pays_the_public_price_for_the_rest() -> None:
+    half = Rates.of(input=Decimal("0.0005"), output=Decimal("0.0005"))
+    it = pricer(Entry(name="gpt-4", rates=None, tiers={"flex": half}))
+
+    assert of(it.price(call(service_tier="flex"))) == (Decimal("0.05"), "configured", TODAY)
+    assert of(it.price(call())) == (Decimal("0.0003"), "genai-prices", TODAY)
+
+
 def test_tiers_cost_what_the_operator_says_of_them() -> None:
     half = Rates.of(input=Decimal("0.0005"), output=Decimal("0.0005"))
     fast = Rates.of(input=Decimal("0.006"), output=Decimal("0.006"))

@@ -94,6 +94,7 @@ pricing:
 def test_an_amount_is_read_to_the_last_digit(config: Loader, amount: Decimal) -> None:
     [entry] = read(config, f"pricing: {{m: {{image: {amount}}}}}")
 
+    assert entry.rates is not None
     assert entry.rates.image == amount
 
 
@@ -101,6 +102,7 @@ def test_an_amount_is_read_to_the_last_digit(config: Loader, amount: Decimal) ->
 def test_amounts_can_be_written_as_numbers_are(config: Loader, written: str) -> None:
     [entry] = read(config, f"pricing: {{m: {{image: {written}}}}}")
 
+    assert entry.rates is not None
     assert entry.rates.image == Decimal("0.1")
 
 
@@ -200,6 +202,13 @@ server: {port: x}
     ]  # fmt: skip
 
 
+def test_the_prices_of_tiers_may_stand_alone(config: Loader) -> None:
+    [entry] = read(config, "pricing: {m: {per: 1M, tiers: {flex: {input: 1}}}}")
+
+    assert entry.rates is None
+    assert entry.tiers["flex"].input == Decimal("0.000001")
+
+
 def test_prices_that_follow_each_other_may_stand_in_any_order(config: Loader) -> None:
     text = """\
 pricing:
@@ -209,7 +218,7 @@ pricing:
     - {image: 2, from: 2026-01-01, until: 2026-02-28}
 """
 
-    assert [entry.rates.image for entry in read(config, text)] == [3, 1, 2]
+    assert [entry.rates and entry.rates.image for entry in read(config, text)] == [3, 1, 2]
 
 
 def test_the_day_of_a_price_is_that_of_the_configured_zone(config: Loader) -> None:
