@@ -7,7 +7,17 @@ from typing import Any
 import msgspec
 
 from llm_one_api.dialects.batches import decode_events
-from llm_one_api.dialects.dialect import Dialect, Shape, after, code_of, is_object, joined, usage_object, word
+from llm_one_api.dialects.dialect import (
+    LONGEST_WORD,
+    Dialect,
+    Shape,
+    after,
+    code_of,
+    is_object,
+    joined,
+    usage_object,
+    word,
+)
 from llm_one_api.dialects.reader import StreamReader
 from llm_one_api.dialects.told import Told
 
@@ -27,11 +37,16 @@ class ChatShape(Shape):
 
     def told(self) -> Told:
         """Sum up; the first choice's reason to end counts."""
+        reason = None
+        for choice in self.choices or ():
+            if choice.finish_reason:
+                reason = choice.finish_reason[:LONGEST_WORD]
+                break
         return Told(
-            model=word(self.model),
-            service_tier=word(self.service_tier),
-            finish_reason=next((word(c.finish_reason) for c in self.choices or () if c.finish_reason), None),
-            error=code_of(self.error),
+            model=self.model and self.model[:LONGEST_WORD],
+            service_tier=self.service_tier and self.service_tier[:LONGEST_WORD],
+            finish_reason=reason,
+            error=None if self.error is None else code_of(self.error),
             usage_raw=usage_object(self.usage),
         )
 

@@ -29,31 +29,32 @@ UNKNOWN = Measured(None)
 
 
 class _Figures:
-    """Reads figures out of objects, and notes those that cannot be."""
+    """Reads figures out of an object, and notes those that cannot be. Done for each call, so it goes the short way."""
 
-    def __init__(self) -> None:
-        self.faults: list[str] = []
+    __slots__ = ("_faults", "_get")
 
-    def __call__(self, raw: Any, *names: str) -> int | None:
-        """Give the first figure that stands in *raw* under one of *names*."""
-        if not isinstance(raw, Mapping):
-            return None
-        for name in names:
-            value = raw.get(name)
-            if value is not None:
-                return self._whole(name, value)
+    def __init__(self, raw: Any, faults: list[str]) -> None:
+        """Read *raw*, if it is an object."""
+        self._get = raw.get if isinstance(raw, dict) else _NOTHING_THERE.get
+        self._faults = faults
+
+    def __call__(self, name: str) -> int | None:
+        """Give the figure called *name*."""
+        value = self._get(name)
+        if value is None or (value.__class__ is int and 0 <= value <= MOST_TOKENS):
+            return value
+        if value.__class__ is float and value.is_integer() and 0 <= value <= MOST_TOKENS:
+            return int(value)
+        negative = isinstance(value, int | float) and value < 0
+        self._faults.append(f"{name} is negative" if negative else f"{name} is no count")
         return None
 
-    def _whole(self, name: str, value: Any) -> int | None:
-        if type(value) is float and value.is_integer():
-            value = int(value)
-        if type(value) is not int or value > MOST_TOKENS:
-            self.faults.append(f"{name} is no count")
-            return None
-        if value < 0:
-            self.faults.append(f"{name} is negative")
-            return None
-        return value
+    def either(self, name: str, other: str) -> int | None:
+        """Give the first of two that is told."""
+        return self(other) if self._get(name) is None else self(name)
+
+
+_NOTHING_THERE: dict[str, Any] = {}
 
 
 def of_openai(raw: Raw | None) -> Measured:
@@ -64,13 +65,22 @@ def of_openai(raw: Raw | None) -> Measured:
     """
     if not raw:
         return UNKNOWN
-    figure = _Figures()
-    inputs = _first(raw, "prompt_tokens_details", "input_tokens_details", "input_token_details")
-    outputs = _first(raw, "completion_tokens_details", "output_tokens_details", "output_token_details")
-    prompt = figure(raw, "prompt_tokens", "input_tokens")
-    completion = figure(raw, "completion_tokens", "output_tokens")
-    total = figure(raw, "total_tokens")
-    reasoning = figure(outputs, "reasoning_tokens")
+    faults: list[str] = []
+    figure = _Figures(raw, faults)
+    chat = "prompt_tokens" in raw or "completion_tokens" in raw
+    if chat:
+        inputs, outputs = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
+    else:
+        inputs = raw.get("input_tokens_details") or raw.get("input_token_details")
+        outputs = raw.get("output_tokens_details") or raw.get("output_token_details")
+    in_, out = _Figures(inputs, faults), _Figures(outputs, faults)
+    prompt = figure("prompt_tokens" if chat else "input_tokens")
+    completion = figure("completion_tokens" if chat else "output_tokens")
+    total = figure("total_tokens")
+    cached = in_("cached_tokens")
+    if cached is None:  # DeepSeek and Moonshot tell it outside the details
+        cached = figure.either("prompt_cache_hit_tokens", "cached_tokens")
+    reasoning = out("reasoning_tokens")
     if reasoning and None not in (prompt, completion, total) and total == prompt + completion + reasoning:  # type: ignore[operator]
         # xAI and Gemini count reasoning beside the completion, and only in the total.
         completion += reasoning  # type: ignore[operator]
@@ -78,34 +88,33 @@ def of_openai(raw: Raw | None) -> Measured:
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=_total(prompt, completion) if total is None else total,
-        # DeepSeek and Moonshot tell it outside the details.
-        cache_read_tokens=_or(figure(inputs, "cached_tokens"), figure(raw, "prompt_cache_hit_tokens", "cached_tokens")),
-        cache_write_5m_tokens=figure(inputs, "cache_write_tokens", "cache_creation_tokens"),
+        cache_read_tokens=cached,
+        cache_write_5m_tokens=in_.either("cache_write_tokens", "cache_creation_tokens"),
         reasoning_tokens=reasoning,
-        audio_input_tokens=figure(inputs, "audio_tokens"),
-        audio_output_tokens=figure(outputs, "audio_tokens"),
-        image_tokens=figure(inputs, "image_tokens"),
-        image_output_tokens=figure(outputs, "image_tokens"),
-        accepted_prediction_tokens=figure(outputs, "accepted_prediction_tokens"),
-        rejected_prediction_tokens=figure(outputs, "rejected_prediction_tokens"),
-        audio_seconds=_seconds(raw, figure) if raw.get("type") == "duration" else None,
+        audio_input_tokens=in_("audio_tokens"),
+        audio_output_tokens=out("audio_tokens"),
+        image_tokens=in_("image_tokens"),
+        image_output_tokens=out("image_tokens"),
+        accepted_prediction_tokens=out("accepted_prediction_tokens"),
+        rejected_prediction_tokens=out("rejected_prediction_tokens"),
+        audio_seconds=_seconds(raw, faults) if raw.get("type") == "duration" else None,
     )
-    return _measured(usage, figure.faults)
+    return _measured(usage, faults)
 
 
 def of_anthropic(raw: Raw | None) -> Measured:
     """Read Anthropic's usage, whose `input_tokens` leaves out what was read from and written to the cache."""
     if not raw:
         return UNKNOWN
-    figure = _Figures()
-    fresh, completion = figure(raw, "input_tokens"), figure(raw, "output_tokens")
-    read, written = figure(raw, "cache_read_input_tokens"), figure(raw, "cache_creation_input_tokens")
-    kept = raw.get("cache_creation")
-    short, long = figure(kept, "ephemeral_5m_input_tokens"), figure(kept, "ephemeral_1h_input_tokens")
+    faults: list[str] = []
+    figure, kept = _Figures(raw, faults), _Figures(raw.get("cache_creation"), faults)
+    fresh, completion = figure("input_tokens"), figure("output_tokens")
+    read, written = figure("cache_read_input_tokens"), figure("cache_creation_input_tokens")
+    short, long = kept("ephemeral_5m_input_tokens"), kept("ephemeral_1h_input_tokens")
     if short is None and long is None:
         short = written  # the default of those who do not say how long
     elif written is not None and written != (short or 0) + (long or 0):
-        figure.faults.append("cache_creation_input_tokens is not the sum of its parts")
+        faults.append("cache_creation_input_tokens is not the sum of its parts")
     prompt = None if fresh is None else fresh + (read or 0) + (short or 0) + (long or 0)
     usage = Usage(
         prompt_tokens=prompt,
@@ -114,9 +123,9 @@ def of_anthropic(raw: Raw | None) -> Measured:
         cache_read_tokens=read,
         cache_write_5m_tokens=short,
         cache_write_1h_tokens=long,
-        reasoning_tokens=figure(raw.get("output_tokens_details"), "thinking_tokens"),
+        reasoning_tokens=_Figures(raw.get("output_tokens_details"), faults)("thinking_tokens"),
     )
-    return _measured(usage, figure.faults)
+    return _measured(usage, faults)
 
 
 def of_rerank(raw: Raw | None) -> Measured:
@@ -132,11 +141,11 @@ def of_rerank(raw: Raw | None) -> Measured:
         return _measured(
             Usage(prompt_tokens=usage.total_tokens, total_tokens=usage.total_tokens), list(measured.faults)
         )
-    figure = _Figures()
-    told = raw.get("tokens") or raw.get("billed_units")
-    prompt, completion = figure(told, "input_tokens"), figure(told, "output_tokens")
+    faults: list[str] = []
+    figure = _Figures(raw.get("tokens") or raw.get("billed_units"), faults)
+    prompt, completion = figure("input_tokens"), figure("output_tokens")
     total = prompt if completion is None else _total(prompt, completion)
-    return _measured(Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total), figure.faults)
+    return _measured(Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=total), faults)
 
 
 _PARTS = (
@@ -156,27 +165,43 @@ _PARTS = (
 
 def faults_of(usage: Usage) -> tuple[str, ...]:
     """Tell what cannot be true between the figures: a part beyond its whole, a total that is not the sum."""
+    prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+    read, short, long = usage.cache_read_tokens or 0, usage.cache_write_5m_tokens or 0, usage.cache_write_1h_tokens or 0
+    # Done for each call, and next to never is there a fault: so first a look whether there is any.
+    sound = (
+        (prompt is None or not (
+            read + short + long > prompt
+            or (usage.audio_input_tokens or 0) > prompt
+            or (usage.image_tokens or 0) > prompt
+        ))
+        and (completion is None or not (
+            (usage.reasoning_tokens or 0) > completion
+            or (usage.audio_output_tokens or 0) > completion
+            or (usage.image_output_tokens or 0) > completion
+            or (usage.accepted_prediction_tokens or 0) > completion
+            or (usage.rejected_prediction_tokens or 0) > completion
+        ))
+        and (prompt is None or completion is None or total is None or total == prompt + completion)
+    )  # fmt: skip
+    if sound:
+        return ()
     faults = []
     for part, whole in _PARTS:
         some, all_ = getattr(usage, part), getattr(usage, whole)
         if some is not None and all_ is not None and some > all_:
             faults.append(f"{part} > {whole}")
-    prompt, total = usage.prompt_tokens, usage.total_tokens
-    if prompt is not None:
-        cached = (
-            (usage.cache_read_tokens or 0) + (usage.cache_write_5m_tokens or 0) + (usage.cache_write_1h_tokens or 0)
-        )
-        if cached > prompt and not faults:
-            faults.append("cache tokens > prompt_tokens")
-        if None not in (usage.completion_tokens, total) and total != prompt + usage.completion_tokens:  # type: ignore[operator]
-            faults.append("total_tokens != prompt_tokens + completion_tokens")
+    if prompt is not None and read + short + long > prompt and not faults:
+        faults.append("cache tokens > prompt_tokens")
+    if prompt is not None and completion is not None and total not in {None, prompt + completion}:
+        faults.append("total_tokens != prompt_tokens + completion_tokens")
     return tuple(faults)
 
 
 def _measured(usage: Usage, faults: list[str]) -> Measured:
-    if usage == _NOTHING:
+    if usage.total_tokens is None and usage == _NOTHING:
         return Measured(None, tuple(faults))
-    return Measured(usage, (*faults, *faults_of(usage)))
+    found = faults_of(usage)
+    return Measured(usage, (*faults, *found) if faults else found)
 
 
 _NOTHING = Usage()
@@ -186,18 +211,10 @@ def _total(prompt: int | None, completion: int | None) -> int | None:
     return None if prompt is None or completion is None else prompt + completion
 
 
-def _or(first: int | None, second: int | None) -> int | None:
-    return second if first is None else first
-
-
-def _first(raw: Raw, *names: str) -> Any:
-    return next((raw[name] for name in names if raw.get(name) is not None), None)
-
-
-def _seconds(raw: Raw, figure: _Figures) -> float | None:
+def _seconds(raw: Raw, faults: list[str]) -> float | None:
     """Read a length of audio."""
     seconds = raw.get("seconds")
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_TOKENS:
-        figure.faults.append("seconds is no length")
+        faults.append("seconds is no length")
         return None
     return float(seconds)

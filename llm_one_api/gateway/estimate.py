@@ -14,9 +14,9 @@ import gevent
 from llm_one_api.tokens import client, wire
 from llm_one_api.values import Value
 
-KEPT = 16 * 1024
+KEPT = 12 * 1024
 """Bytes of a call's body that are kept here."""
-KEPT_TEXT = 8 * 1024
+KEPT_TEXT = 12 * 1024
 """Bytes of its answer's text. With the 8 KB of events in `hearing.py`, a call keeps 32 KB at most."""
 LARGE = 4 * 1024 * 1024
 """Bytes. Longer bodies have a process of their own: to read 32 MB takes 100 ms in which it counts nothing else."""

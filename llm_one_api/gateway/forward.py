@@ -24,7 +24,7 @@ _PASSING = frozenset(
     }
 )  # fmt: skip
 _PASSING_PREFIXES = ("openai-", "x-ratelimit-", "anthropic-", "x-ms-")
-_IDS = frozenset({b"x-request-id", b"request-id", b"apim-request-id"})
+_IDS = frozenset({"x-request-id", "request-id", "apim-request-id"})
 """Where providers tell their own id of a call."""
 _REFUSING = frozenset({400, 422})
 _LONGEST_REFUSAL = 64 * 1024
@@ -41,7 +41,7 @@ class Answer:
     """An upstream's answer: its head, and its body as it comes."""
 
     __slots__ = (
-        "_over", "_pool", "connection", "headers", "read", "ready", "status", "upstream",
+        "_over", "_pool", "connection", "headers", "provider_request_id", "read", "ready", "status", "upstream",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, pool: Pool, ready: Outgoing) -> None:
@@ -54,6 +54,7 @@ class Answer:
         self.read = connection.read
         """Wait for more of the body; b"": that was all. Raises Cut, OSError, ConnectionEnded or BadAnswer."""
         self.status = connection.status
+        self.provider_request_id: str | None = None
         self.headers: dict[str, str] = {}
         """Those that the caller may see; names in lower case."""
         for name, value in connection.headers:
@@ -62,6 +63,8 @@ class Answer:
                 text = value.decode("latin-1")
                 if not _UNPRINTABLE.search(text):
                     self.headers[key] = text
+            elif key in _IDS:
+                self.provider_request_id = value.decode("latin-1")[:200]
 
     def put_back(self, pieces: list[bytes]) -> None:
         """Have what was read before its time read again, first."""
@@ -191,8 +194,9 @@ class Forward:
         finally:
             visit.go_on()
         self._note(entry, upstream, started, status=connection.status)
-        entry.provider_request_id = next((v.decode("latin-1")[:200] for n, v in connection.headers if n in _IDS), None)
-        return Answer(connection, pool, ready)
+        answer = Answer(connection, pool, ready)
+        entry.provider_request_id = answer.provider_request_id
+        return answer
 
     @staticmethod
     def _pass_on(connection: Connection, head: bytes, upload: Upload, visit: Visit, upstream: Upstream) -> None:
