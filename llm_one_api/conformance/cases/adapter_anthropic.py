@@ -237,8 +237,9 @@ def stream_error(bench: Bench) -> None:
     told = typed("error", error={"type": "overloaded_error", "message": "Overloaded"})
     script = stream_of(*anthropic.BEGUN, told, outcome="stream_error", usage=None, usage_raw=None)
     call = bench.call(ASK_STREAM, script)
-    events = call.reply.events if call.reply else []
-    bench.check("an event with `error`", True, any(isinstance(each, dict) and each.get("error") for each in events))
+    bench.gets(call, body=ANY_BODY, clean=False)
+    last = call.reply.events[-1] if call.reply and call.reply.events else None
+    bench.check("the last event", That("an object with `error`", lambda event: event["error"]["message"]), last)
     recorded(bench, call, error="overloaded_error", usage=COUNTED, usage_raw=ANYTHING,
              usage_source="partial", finish_reason=None)  # fmt: skip
 

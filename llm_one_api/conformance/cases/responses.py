@@ -65,39 +65,34 @@ def incomplete(bench: Bench) -> None:
 
 @case("responses/stream-failed")
 def failed(bench: Bench) -> None:
-    """`response.failed` is a `stream_error`; the usage in it is recorded."""
+    """`response.failed`, the regular end of a response that failed, passes; it is a `stream_error`, with its usage."""
     told = response("failed", error={"code": "server_error", "message": "It failed."})
     script = stream_of(*BEGUN, typed("response.failed", 4, response=told), outcome="stream_error")
-    call = bench.call(ASK_STREAM, script)
-    body = call.delivered()
-    bench.gets(call, body=That("the upstream's bytes in front", lambda b: b.startswith(body)), clean=_ended(call))
-    bench.records(call, error="server_error")
+    bench.holds(bench.call(ASK_STREAM, script), error="server_error")
 
 
 @case("responses/stream-error-event")
 def error_event(bench: Bench) -> None:
-    """The event `error` is a `stream_error` with its code."""
+    """The event `error` is a `stream_error`; as OpenAI's SDK does not raise on it, one that it raises on follows."""
     last = typed("error", 4, code="rate_limit_exceeded", message="Slow down.", param=None)
     script = stream_of(*BEGUN, last, usage=None, usage_raw=None, outcome="stream_error")
-    call = bench.call(ASK_STREAM, script)
-    body = call.delivered()
-    bench.gets(call, body=That("the upstream's bytes in front", lambda b: b.startswith(body)), clean=_ended(call))
-    bench.records(call, error="rate_limit_exceeded", usage=COUNTED, usage_source="partial")
+    _raises(bench, bench.call(ASK_STREAM, script), error="rate_limit_exceeded")
 
 
 @case("responses/stream-truncated")
 def truncated(bench: Bench) -> None:
     """A stream without its last event is truncated, in an error event that OpenAI's SDK raises on."""
-    call = bench.call(ASK_STREAM, stream_of(*BEGUN, end="close", usage=None, usage_raw=None, outcome="truncated"))
-    body = call.delivered()
-    bench.gets(call, body=That("the upstream's events, then one more", lambda b: b.startswith(body)), clean=False)
-    events = call.reply.events if call.reply else []
-    bench.check(
-        "the last event",
-        That("an object with `error`", lambda e: e["error"]["message"]),
-        events[-1] if events else None,
-    )
-    bench.records(call, error=SOMETHING, usage=COUNTED, usage_source="partial")
+    script = stream_of(*BEGUN, end="close", usage=None, usage_raw=None, outcome="truncated")
+    _raises(bench, bench.call(ASK_STREAM, script), error="upstream_truncated")
+
+
+def _raises(bench: Bench, call: Call, *, error: str) -> None:
+    """Check that the caller got what had come, an event that the SDK raises on, and an aborted connection."""
+    told = call.delivered()
+    bench.gets(call, body=That("the upstream's events, then one more", lambda body: body.startswith(told)), clean=False)
+    last = call.reply.events[-1] if call.reply and call.reply.events else None
+    bench.check("the last event", That("an object with `error`", lambda event: event["error"]["message"]), last)
+    bench.records(call, error=error, usage=COUNTED, usage_source="partial")
 
 
 @case("responses/large")
@@ -149,8 +144,3 @@ def background(bench: Bench) -> None:
         responses.answer(response("queued", None), usage=None, usage_raw=None),
     )
     bench.holds(call, finish_reason=ANYTHING)
-
-
-def _ended(call: Call) -> bool:
-    """Tell how the message ended: after an error event both ways are right."""
-    return call.reply.clean if call.reply else True
