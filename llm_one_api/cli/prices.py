@@ -66,13 +66,20 @@ def missing(config: Path | None, since: date | None) -> None:
     click.echo(
         f"{_number(calls, 'call')}{when} {'has' if calls == 1 else 'have'} no cost, though the usage is known:\n"
     )
+    price = settings.pricer().price
+    known = {each.newest.request_id for each in found if price(each.newest).cost is not None}
     for each in found:
         click.echo(_described(each, settings.zone))
+        if each.newest.request_id in known:
+            click.echo("    there is a price for them by now")
     first = min(each.first for each in found).astimezone(settings.zone).date()
-    prices = wanted([each.newest for each in found])
+    again = f"llm-one-api prices reprice --since {since or first}"
+    prices = wanted([each.newest for each in found if each.newest.request_id not in known])
     if prices:
-        click.echo(f"\nTo price them, fill in what they cost, in USD, in {source(config)}:\n\n{prices}")
-        click.echo(f"Then start the relays again, and: llm-one-api prices reprice --since {since or first}")
+        click.echo(f"\nFill in what they cost, in USD, in {source(config)}:\n\n{prices}")
+        click.echo(f"Then start the relays again, and: {again}")
+    elif known:
+        click.echo(f"\nTo give it to them: {again}")
 
 
 @command.command("reprice")

@@ -128,6 +128,7 @@ def test_calls_without_a_cost_are_listed_and_get_one_when_the_config_has_a_price
         json.dumps(settings(upstream) | {"pricing": {**PRICING, "house-*": {"per": "1M", "input": 2, "output": 5}}})
     )
 
+    listed_now = cli(installed, "missing")
     dry = cli(installed, "reprice", "--since", "2026-01-01", "--dry-run")
     still = sums(installed, "new")
     done = cli(installed, "reprice", "--since", "2026-01-01")
@@ -138,6 +139,8 @@ def test_calls_without_a_cost_are_listed_and_get_one_when_the_config_has_a_price
     assert "3 calls" in listed.stdout
     assert "150 input and 360 output tokens" in listed.stdout
     assert "  house-model-1:\n    per: 1M\n    input:\n    output:\n" in listed.stdout
+    assert "output tokens\n    there is a price for them by now\n" in listed_now.stdout
+    assert "  house-model-1:\n    per" not in listed_now.stdout
     assert "3 calls without a cost would get one: $0.0021 together." in dry.stdout
     assert still == (None, 0, 3)
     assert "3 calls without a cost got one: $0.0021 together." in done.stdout

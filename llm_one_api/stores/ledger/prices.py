@@ -106,7 +106,12 @@ class Prices:
         """Make *changes* in one transaction, in which all that sums up costs is corrected too; give whose were made."""
         if not changes:
             return set()
-        asked = select(_r.seq, _r.cost).where(_r.seq.in_([change.seq for change in changes])).with_for_update()
+        asked = (
+            select(_r.seq, _r.cost)
+            .where(_r.seq.in_([change.seq for change in changes]))
+            .order_by(_r.seq)
+            .with_for_update()
+        )
         with self._engine.begin() as connection:
             now = {row.seq: row.cost for row in connection.execute(asked)}
             made = [c for c in changes if c.seq in now and now[c.seq] == c.before]

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_one_api.pricing.configured import Entry, PriceList
@@ -88,6 +88,7 @@ def test_it_tells_how_many_there_are() -> None:
     assert not PriceList()
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), max_size=8), st.integers(-5, 400))
 def test_of_prices_that_follow_each_other_exactly_one_holds_on_each_day(lengths: list[int], offset: int) -> None:
     start = date(2026, 1, 1)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 from genai_prices.types import ClauseStartsWith, ModelInfo, ModelPrice, Provider
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_one_api.pricing import Entry, PriceList, Pricer, Rates
@@ -253,6 +253,7 @@ def test_the_upstreams_address_is_the_configs_else_its_name() -> None:
 COST = st.decimals(0, 10**6, places=12).filter(lambda cost: cost < 10**6)
 
 
+@settings(deadline=None)
 @given(COST)
 def test_a_cost_is_the_same_in_the_journal_and_in_a_message(cost: Decimal) -> None:
     kept = call(cost=cost, price_source="configured", price_date=TODAY)

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_one_api.pricing.rates import MOST, PLACES, Rates, cost_of, money
@@ -38,6 +38,7 @@ def test_the_founding_documents_examples_are_exact(prompt: str, completion: str,
     assert str(found) == cost
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=20), PRICE, PRICE)
 def test_the_cost_of_a_sum_of_tokens_is_the_sum_of_their_costs(
     calls: list[tuple[int, int]], price_in: Decimal, price_out: Decimal
@@ -71,6 +72,7 @@ def parted(draw: st.DrawFn) -> Usage:
     )
 
 
+@settings(deadline=None)
 @given(parted(), PRICE)
 def test_parts_that_cost_what_their_whole_does_change_nothing(used: Usage, price: Decimal) -> None:
     plain = Rates.of(input=price, output=price)
@@ -83,6 +85,7 @@ def test_parts_that_cost_what_their_whole_does_change_nothing(used: Usage, price
     assert whole == money(Fraction(price) * (used.prompt_tokens + used.completion_tokens))  # type: ignore[operator]
 
 
+@settings(deadline=None)
 @given(parted(), PRICE, PRICE, PRICE, PRICE)
 def test_each_token_is_charged_once_and_never_below_the_lowest_or_above_the_highest_price(
     used: Usage, price: Decimal, read: Decimal, short: Decimal, long: Decimal
@@ -203,6 +206,7 @@ def test_a_tier_says_nothing_of_what_costs_something_else_in_it() -> None:
     assert cost_of(usage(100, 10, images=1), tier) is None
 
 
+@settings(deadline=None)
 @given(st.floats(0.001, 10**6), st.decimals(0, 100, places=6))
 def test_audio_is_charged_by_the_part_of_the_hour_and_rounded_once(seconds: float, price: Decimal) -> None:
     found = cost_of(usage(audio_seconds=seconds), Rates.of(audio_hour=price))

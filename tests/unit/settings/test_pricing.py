@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from llm_one_api.pricing import Entry, Rates
 from llm_one_api.settings.pricing import entries
 from llm_one_api.values import Usage
+from tests.harness.processes import ROOT
 from tests.harness.records import record
 from tests.unit.settings.loader import Loader
 
@@ -38,6 +40,19 @@ def test_the_founding_documents_prices_come_to_its_costs(config: Loader, model: 
     priced = pricer.price(record(model=model, upstream_model=model, cost=None))
 
     assert (priced.cost, priced.price_source) == (Decimal(cost), "configured")
+
+
+def test_the_pages_example_can_be_used_and_comes_to_what_it_says(config: Loader) -> None:
+    page = (ROOT / "docs/prices.md").read_text()
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    pricer = config(example).pricer()
+
+    names = ("gpt-3.5-turbo", "gpt-4o-mini-2024-07-18", "our-images", "our-whisper")
+    usage = Usage(prompt_tokens=50, completion_tokens=120, images=1, audio_seconds=60.0)
+    costs = [pricer.price(record(model=n, upstream_model=n, cost=None, usage=usage)).cost for n in names]
+
+    assert costs == [Decimal(cost) for cost in ("0.000315", "0.0000795", "0.04", "0.006")]
+    assert f"cost ${costs[0]}, exactly" in page
 
 
 def test_all_that_can_be_said_of_a_price(config: Loader) -> None:
