@@ -212,8 +212,11 @@ def _rates(prices: dict[str, Decimal], least_seconds: int) -> Rates:
 
 
 def tiers_of(service_tier: str | None, raw: Any) -> tuple[str, ...]:
-    """Name what a call ran in, beyond the ordinary: its service tier, and what Anthropic tells beside it."""
-    tiers: tuple[str, ...] = () if (service_tier or "") in STANDARD_TIERS else (str(service_tier),)
+    """Name what a call ran in, beyond the ordinary: its service tier, and what Anthropic tells in its usage."""
+    tiers: tuple[str, ...] = ()
+    told = service_tier or (raw.get("service_tier") if raw else None)
+    if isinstance(told, str) and told not in STANDARD_TIERS:
+        tiers = (told,)
     if raw:
         speed, geo = raw.get("speed"), raw.get("inference_geo")
         if isinstance(speed, str) and speed not in STANDARD_TIERS:
