@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -106,11 +107,23 @@ class ChatReader(StreamReader):
         return self._hide_usage and not chunk.choices and is_object(chunk.usage)
 
     def texts(self, batch: bytes) -> str:
-        """Give what all chunks bring; the usual ones are decoded together."""
+        """Give what all chunks bring. The usual ones bring a content and nothing else, and need not be decoded."""
+        contents = _CONTENT.findall(batch)
+        if contents and len(contents) == batch.count(b'"delta"'):
+            try:
+                return _text_decoder.decode(b'"%b"' % b"".join(contents))
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                pass  # one of them is no text after all
         return "".join([chunk.text for chunk in decode_events(batch, _texts_decoder, _text_list_decoder)])
 
 
 # ---- the text of answers ----
+
+
+_CONTENT = re.compile(
+    rb'"delta":\{(?:"role":"assistant",)?"content":"([^"\\]*(?:\\.[^"\\]*)*)"(?:,"refusal":null)?\}', re.DOTALL
+)
+"""A delta with a content alone. Quotes in a text are escaped, so it is never in one."""
 
 
 class _Function(msgspec.Struct):
@@ -135,8 +148,6 @@ class _Said(msgspec.Struct):
     @property
     def text(self) -> str:
         content = self.content
-        if content.__class__ is str and self.tool_calls is None and self.reasoning_content is None:
-            return content  # the usual one
         if isinstance(content, list):  # parts, as Mistral has them
             content = joined([part.get("text") for part in content if isinstance(part, dict)])
         # Who has both `reasoning` and `reasoning_content` says the same in both.
@@ -167,6 +178,7 @@ class _Texts(msgspec.Struct):
 
 _chunk_decoder = msgspec.json.Decoder(ChatShape)
 _texts_decoder = msgspec.json.Decoder(_Texts)
+_text_decoder = msgspec.json.Decoder(str)
 _text_list_decoder = msgspec.json.Decoder(list[_Texts])
 
 CHAT = Chat()

@@ -294,3 +294,19 @@ def test_an_error_event_of_ours_is_an_error_to_our_own_reader(dialect: Dialect) 
 )
 def test_anthropics_end_user_stands_in_the_metadata(metadata: bytes, user: str | None) -> None:
     assert MESSAGES.end_user("somebody", msgspec.Raw(metadata)) == user
+
+
+@given(texts=st.lists(st.text(max_size=20), min_size=1, max_size=8), ascii_=st.booleans(), mixed=st.booleans())
+def test_the_text_of_chunks_is_what_their_deltas_say(texts: list[str], ascii_: bool, mixed: bool) -> None:
+    chunks = [{**CHUNK, "choices": [{"index": 0, "delta": {"content": text}, "logprobs": None}]} for text in texts]
+    if mixed:
+        chunks.append(
+            {**CHUNK, "choices": [{"index": 0, "delta": {"content": None, "reasoning": "hm", "x": '"delta"'}}]}
+        )
+    batch = b"".join(f"data: {json.dumps(c, ensure_ascii=ascii_)}\n\n".encode("utf-8", "replace") for c in chunks)
+    compact = batch.replace(b'": ', b'":').replace(b', "', b',"')
+
+    expected = "".join(texts) + ("hm" if mixed else "")
+    assert CHAT.reader().texts(batch) == expected
+    if not any(odd in text for text in texts for odd in ('": ', ', "', '"')):
+        assert CHAT.reader().texts(compact) == expected
