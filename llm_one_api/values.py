@@ -258,6 +258,6 @@ class UsageRecord(Value, frozen=True, kw_only=True):
     price_source: PriceSource | None = None
     """Where the cost comes from; None: there is none."""
     price_date: date | None = None
-    """The day from which that price holds; of a reported cost the call's day."""
+    """The day from which that price holds, where its source says one; else the call's day."""
     quota_tokens: int | None = None
     quota_cost: Decimal | None = None

@@ -41,11 +41,12 @@ def test_the_documented_default_has_a_key_to_try_it_with_unless_one_is_set(confi
 
 
 def test_the_examples_in_the_documented_default_work_without_their_comment_signs(config: Loader) -> None:
-    environ = dict.fromkeys(("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "GROQ_API_KEY"), "sk-x")
+    keys = ("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "GROQ_API_KEY", "ANTHROPIC_API_KEY", "AZURE_OPENAI_API_KEY")
+    environ = dict.fromkeys(keys, "sk-x")
 
     settings = config(_uncommented(DEFAULT), environ)
 
-    assert list(settings.models) == ["gpt-4o-mini", "deepseek-chat", "fast", "qwen2.5"]
+    assert list(settings.models) == ["gpt-4o-mini", "deepseek-chat", "fast", "claude-sonnet", "gpt-4o-azure", "qwen2.5"]
     assert len(settings.auth["default_auth"]["api_keys"]) == 3
 
 
