@@ -19,8 +19,18 @@ BODY = b'{"model":"gpt-4o","messages":[{"role":"user","content":"Hello"}]}'
 UNKNOWN = Counted()
 
 
+others: set[psutil.Process] = set()
+"""The children that were there before the test, of fixtures that serve the whole session."""
+
+
+@pytest.fixture(autouse=True)
+def _look_who_is_there() -> None:
+    others.clear()
+    others.update(psutil.Process().children())
+
+
 def children() -> list[psutil.Process]:
-    return list(psutil.Process().children())
+    return [child for child in psutil.Process().children() if child not in others]
 
 
 def soon(check: Callable[[], object]) -> None:
