@@ -106,9 +106,9 @@ class Audio(Dialect):
 
     def text_of(self, body: bytes) -> str:
         """Give what was heard; an answer of plain text or of subtitles is it."""
-        if not body.startswith(b"{"):
-            return ""
         try:
+            if not body.lstrip().startswith(b"{"):
+                return body.decode()
             return joined([_text_decoder.decode(body).text])
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return ""
