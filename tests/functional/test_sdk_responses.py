@@ -8,6 +8,8 @@ from typing import Any
 
 import openai
 import pytest
+from openai.types.responses import ResponseError
+from openai.types.responses.response import IncompleteDetails
 from pydantic import BaseModel
 
 from llm_one_api.values import NO_USAGE
@@ -151,7 +153,7 @@ def test_one_that_is_incomplete_is_a_success_that_says_why(
     short = responses.response(
         responses.says("Hi"),
         status="incomplete",
-        incomplete=responses.IncompleteDetails(reason="max_output_tokens"),
+        incomplete=IncompleteDetails(reason="max_output_tokens"),
     )
     told = {**responses.RECORDED, "finish_reason": "max_output_tokens"}
 
@@ -258,7 +260,7 @@ def test_a_response_that_failed_says_so_at_its_end(sdk: Sdk, running: Gateway, u
 
 
 def test_a_whole_response_that_failed_is_a_failure(sdk: Sdk, running: Gateway, upstream: Upstream) -> None:
-    failed = responses.ResponseError(code="rate_limit_exceeded", message="Too much.")
+    failed = ResponseError(code="rate_limit_exceeded", message="Too much.")
     upstream.answer(whole(responses.response(status="failed", error=failed)))
 
     answer = sdk.ask(lambda client: client.responses.create(**ASKED))
