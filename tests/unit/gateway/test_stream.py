@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from llm_one_api.dialects.dialect import Dialect
 from llm_one_api.dialects.openai_chat import CHAT
 from llm_one_api.dialects.reader import StreamReader
 from llm_one_api.gateway.counts import Counts
-from llm_one_api.gateway.endpoints import ENDPOINTS
+from llm_one_api.gateway.endpoints import ENDPOINTS, Endpoint
 from llm_one_api.gateway.prepare import Outgoing
 from llm_one_api.gateway.record import Entry
 from llm_one_api.gateway.reply import StreamBroken
@@ -18,6 +22,7 @@ from llm_one_api.gateway.watch import Bounds, Watch
 from llm_one_api.stores.journal.entries import Opened
 from llm_one_api.values import Upstream, UsageRecord
 from tests.harness.calls import opened
+from tests.harness.dialect_streams import STREAMS
 from tests.harness.upstream import DONE, FINISH, USAGE, delta
 
 
@@ -46,9 +51,10 @@ class Answer:
     upstream = Upstream(name="u", base_url="http://u/v1")
     status, has_body = 200, True
 
-    def __init__(self, *pieces: bytes) -> None:
+    def __init__(self, *pieces: bytes, dialect: Dialect = CHAT, hides_usage: bool = False) -> None:
         self._pieces = list(pieces)
-        self.ready = Outgoing(head=b"", body=b"", upstream=self.upstream, model="m", dialect=CHAT)
+        self.ready = Outgoing(head=b"", body=b"", upstream=self.upstream, model="m", dialect=dialect)
+        self.ready.hides_usage = hides_usage
         self.over = ""
 
     @property
@@ -88,9 +94,9 @@ def watch() -> Iterator[Watch]:
     assert watch.active == 0
 
 
-def make(answer: Answer, records: Records, watch: Watch) -> Stream:
+def make(answer: Answer, records: Records, watch: Watch, endpoint: Endpoint = ENDPOINTS[0]) -> Stream:
     entry = Entry(records, Counts(), opened("a"), 0.0)
-    return Stream(answer, ENDPOINTS[0], entry, watch.enter(-1), watch)  # type: ignore[arg-type]
+    return Stream(answer, endpoint, entry, watch.enter(-1), watch)  # type: ignore[arg-type]
 
 
 def test_a_whole_stream_is_recorded_before_its_end_is_handed_on(records: Records, watch: Watch) -> None:
@@ -135,3 +141,29 @@ def test_a_fault_of_ours_ends_the_stream_with_an_error_event_and_counts_as_abort
     assert b'"code":"internal_error"' in last
     assert [(r.outcome, r.error) for r in records.closed] == [("aborted", "internal_error")]
     assert answer.over
+
+
+ENDPOINT_OF = {"chat": "chat", "responses": "responses", "messages": "messages", "transcription": "transcriptions",
+               "images": "images"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@given(data=st.data())
+def test_how_the_network_cuts_a_stream_changes_neither_a_byte_nor_the_record(name: str, data: st.DataObject) -> None:
+    example = STREAMS[name]
+    cuts = data.draw(st.sets(st.integers(1, len(example.stream) - 1), max_size=30))
+    pieces = [example.stream[a:b] for a, b in pairwise([0, *sorted(cuts), len(example.stream)])]
+    hides = name == "chat" and data.draw(st.booleans())
+    [endpoint] = [endpoint for endpoint in ENDPOINTS if endpoint.name == ENDPOINT_OF[name]]
+    records, watch = Records(), Watch(Bounds())
+
+    stream = make(Answer(*pieces, dialect=example.dialect, hides_usage=hides), records, watch, endpoint)
+    seen = b"".join(stream)
+    stream.close()
+
+    usage_event = next((e + b"\n\n" for e in example.stream.split(b"\n\n") if b'"choices": []' in e), b"")
+    assert seen == (example.stream.replace(usage_event, b"") if hides else example.stream)
+    [record] = records.closed
+    assert (record.outcome, record.usage, record.usage_source) == ("success", example.usage, "reported")
+    assert (record.usage_raw, record.finish_reason) == (example.told.usage_raw, example.told.finish_reason)
+    assert (record.response_model, record.service_tier) == (example.told.model, example.told.service_tier)
