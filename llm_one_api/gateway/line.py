@@ -76,6 +76,8 @@ class Line:
             entry.counting = self._counting(endpoint, request, ready.model)
             try:
                 answer = self.forward(ready, call.started, visit, entry)
+                if request.upload is not None:  # what stands behind its model has been read by now
+                    entry.stream, entry.end_user = request.upload.streams, request.upload.end_user
                 for target in targets[1:]:  # who has made what is asked about?
                     if answer.status != NOT_FOUND:
                         break

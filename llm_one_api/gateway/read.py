@@ -65,13 +65,7 @@ class Read:
         except BaseException:
             upload.close()
             raise
-        user = upload.field("user")
-        return Request(
-            model=model,
-            end_user=user and user[:200],
-            stream=(upload.field("stream") or "").lower() == "true",
-            upload=upload,
-        )
+        return Request(model=model, end_user=upload.end_user, stream=upload.streams, upload=upload)
 
 
 def not_come(cut: Cut, seconds: float) -> GatewayError:

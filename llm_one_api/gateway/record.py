@@ -39,8 +39,8 @@ class Entry:
     """The open record of one call. `close` may be said several times: the first counts."""
 
     __slots__ = (
-        "_counts", "_journal", "_opened", "_started", "attempts", "closed", "counting", "first_byte_at",
-        "provider_request_id", "stream", "upstream",
+        "_counts", "_journal", "_opened", "_started", "attempts", "closed", "counting", "end_user",
+        "first_byte_at", "provider_request_id", "stream", "upstream",
     )  # fmt: skip
 
     def __init__(self, journal: Journal, counts: Counts, opened: Opened, started: float) -> None:
@@ -56,6 +56,7 @@ class Entry:
         self.provider_request_id: str | None = None
         """The upstream's own id of the call, of its last answer."""
         self.stream = opened.stream
+        self.end_user = opened.end_user
         self.upstream = opened.upstream
         self.closed = False
 
@@ -93,7 +94,7 @@ class Entry:
             user=opened.caller.user,
             key=opened.caller.key,
             group=opened.caller.group,
-            end_user=opened.end_user,
+            end_user=self.end_user,
             tags=opened.tags,
             client_request_id=opened.client_request_id,
             endpoint=opened.endpoint,

@@ -53,9 +53,20 @@ class Upload:
             pass
 
     def field(self, name: str) -> str | None:
-        """Give the value of a field, if it stood before the model, or there is no model."""
+        """Give the value of a field, as far as the form has been read: at first, of those before the model."""
         found = self._reader.fields.get(name)
         return None if found is None else found.value
+
+    @property
+    def end_user(self) -> str | None:
+        """The form's `user`, as far as it has been read."""
+        user = self.field("user")
+        return user and user[:200]
+
+    @property
+    def streams(self) -> bool:
+        """Whether the form asks for a stream, as far as it has been read."""
+        return (self.field("stream") or "").lower() == "true"
 
     def rename(self, model: str) -> None:
         """Send *model* upstream instead of what stands there."""

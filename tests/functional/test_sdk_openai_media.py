@@ -131,7 +131,7 @@ def test_an_image_is_edited(sdk: Sdk, running: Gateway, upstream: Upstream) -> N
     assert answer.data[0].b64_json == media.PICTURE
     record = running.record(answer._request_id)
     check(record, usage=media.images_usage(1), usage_source="reported", endpoint="image_edits", stream=False)
-    check(record, outcome="success", model="m", upstream_model="demo", sdk_retry_count=0)
+    check(record, outcome="success", model="m", upstream_model="demo", sdk_retry_count=0, end_user="end-2")
     sent = form(upstream)
     assert (sent["model"], sent["prompt"], sent["user"]) == (b"demo", b"a hat", b"end-2")
     assert (sent["image"], sent["mask"]) == (media.PIXELS, media.PIXELS)
@@ -245,6 +245,25 @@ def test_a_form_that_is_refused(sdk: Sdk, running: Gateway, upstream: Upstream) 
         sdk.ask(lambda client: client.audio.transcriptions.create(model="m", file=SOUND))
 
     check(running.record(caught.value.request_id or ""), outcome="client_error", status=400, error="short")
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_what_stands_in_a_form_far_behind_its_model_is_recorded_too(
+    sdk: Sdk, running: Gateway, upstream: Upstream, status: int
+) -> None:
+    if status == 400:
+        upstream.answer(refusal(400, openai_error("No such size.", kind="invalid_request_error", code="size")))
+    asked: Any = {"image": PICTURE, "prompt": "a hat", "size": "x" * 300_000, "user": "end-3", "stream": True}
+    before = len(running.opened())
+
+    if status == 400:
+        with pytest.raises(openai.BadRequestError):
+            sdk.ask(lambda client: client.images.edit(model="m", **asked))
+    else:
+        sdk.stream(lambda client: client.images.edit(model="m", **asked))
+
+    [opened] = running.opened()[before:]
+    check(running.record(opened.request_id), end_user="end-3", stream=True, status=status)
 
 
 def test_a_form_for_a_model_that_there_is_not(sdk: Sdk, running: Gateway, upstream: Upstream) -> None:
