@@ -55,6 +55,8 @@ def command(config: Path | None, host: str | None, port: int | None) -> None:
         if not said.models:
             demo = held.enter_context(demo_upstream.listen())
             env["LLM_ONE_API__MODELS"] = _demo_model(demo)
+            if not said.pricing:
+                env["LLM_ONE_API__PRICING"] = _FREE
         loaded = _load(env)
         check_journal(loaded.journal_folder)
         memory = MemoryRun(loaded, since=_open_ledger(loaded))
@@ -86,6 +88,10 @@ def _load(env: Mapping[str, str]) -> settings.Settings:
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
+
+
+_FREE = json.dumps({f"{demo_answers.MODEL}*": {"per": "1K", "input": 0, "output": 0}})
+"""What the demo's invented answers cost: nothing, and that is known."""
 
 
 def _demo_model(listening: socket.socket) -> str:

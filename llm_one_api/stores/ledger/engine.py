@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -59,6 +60,12 @@ def _sqlite(url: Any, pool: dict[str, Any]) -> Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
     # Kept connections matter: whoever closes the last one brings the whole WAL into the file, some 3 ms each time.
     engine = create_engine(url, **pool, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+
+    @event.listens_for(engine, "do_connect")
+    def make_private(*_: Any) -> None:
+        """Make a database that is not there for our own eyes only; SQLite's files beside it follow it."""
+        if path:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, entry: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from alembic import command
@@ -33,7 +32,6 @@ def upgrade(engine: Engine) -> None:
 
     Raises SchemaBehind if they are those of a newer version.
     """
-    _make_private(engine)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -68,10 +66,3 @@ def _check_known(found: str) -> None:
             f"The ledger is at schema {found}, which this version does not know: it was upgraded by a newer one. "
             "Install that version again."
         )
-
-
-def _make_private(engine: Engine) -> None:
-    """Make an SQLite database that is not there for our own eyes only; SQLite's files beside it follow it."""
-    path = engine.url.database
-    if engine.dialect.name == "sqlite" and path and path != ":memory:":
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
