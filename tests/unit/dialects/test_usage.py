@@ -172,7 +172,10 @@ def test_a_rerank_is_input_alone(raw: dict[str, Any], usage: Usage | None) -> No
     assert of_rerank(raw) == (usage, ())
 
 
-WRONG = [(-5, "negative"), *[(wrong, "no count") for wrong in (2**63 + 1, 1.5, True, "7", [], {})]]
+WRONG: list[tuple[Any, str]] = [
+    (-5, "negative"),
+    *[(wrong, "no count") for wrong in (2**63 + 1, 1.5, True, "7", [], {})],
+]
 
 
 @pytest.mark.parametrize(("wrong", "why"), WRONG)
