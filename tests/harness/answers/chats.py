@@ -124,6 +124,7 @@ def call_delta(index: int, arguments: str, *, opens: bool = False) -> bytes:
 
 ROLE = delta(ChoiceDelta(role="assistant", content="", refusal=None))
 WORDS = (says("Hi "), says("there."))
+FINISH = delta(ChoiceDelta(), "stop")
 CALLS = (
     call_delta(0, "", opens=True),
     call_delta(0, ARGUMENTS[:9]),
@@ -132,6 +133,16 @@ CALLS = (
     call_delta(1, ARGUMENTS),
 )
 USAGE_CHUNK = _chunk(usage=TOLD)
+_FILTERED: dict[str, Any] = {
+    "id": "",
+    "object": "",
+    "created": 0,
+    "model": "",
+    "choices": [],
+    "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {}}],
+}
+FILTERED = event(ChatCompletionChunk.model_construct(**_FILTERED))
+"""What Azure begins with: no choices, as the usage chunk, but no usage."""
 
 
 def chat_stream(*events: bytes, finish: Finish = "stop") -> Script:
