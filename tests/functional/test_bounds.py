@@ -180,7 +180,7 @@ def test_draining_ends_at_so_many_bytes(drains: Gateway, upstream: Upstream) -> 
 
     assert endless.cut.acquire(timeout=10)
     record = drains.record(request_id)
-    assert (record.outcome, record.usage_source) == ("client_gone", "none")
+    assert (record.outcome, record.usage_source) == ("client_gone", "partial")
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -202,7 +202,7 @@ def test_draining_ends_after_so_many_seconds(drains: Gateway, upstream: Upstream
     sock.close()
 
     record = drains.record_of(f"silent {begun}")
-    assert (record.outcome, record.usage_source) == ("client_gone", "none")
+    assert (record.outcome, record.usage_source) == ("client_gone", "partial")
     assert wait_until(lambda: seconds)[0] > 0.7  # not at once
 
 

@@ -236,7 +236,7 @@ def test_events_that_mean_nothing_pass_and_hide_no_usage(it: Gateway, upstream: 
     ],
     ids=["deep", "NaN", "long", "range", "text", "wrong types", "surrogate", "not UTF-8", "empty"],
 )
-def test_an_answer_that_we_cannot_read_passes_and_its_usage_is_unknown(
+def test_an_answer_that_we_cannot_read_passes_and_what_it_used_is_counted(
     it: Gateway, upstream: Upstream, body: bytes
 ) -> None:
     upstream.answer(json_answer(200, body))
@@ -245,4 +245,5 @@ def test_an_answer_that_we_cannot_read_passes_and_its_usage_is_unknown(
 
     assert (given.status_code, given.content) == (200, body)
     record = it.record(given.headers["x-request-id"])
-    assert (record.outcome, record.usage_source, record.usage.prompt_tokens) == ("success", "none", None)
+    assert (record.outcome, record.usage_source) == ("success", "estimated")
+    assert (record.usage.prompt_tokens, record.usage.completion_tokens) == (8, 0)

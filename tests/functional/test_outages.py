@@ -20,6 +20,8 @@ from tests.harness.processes import wait_until
 from tests.harness.product import config, product
 from tests.harness.services import Valkey, valkey
 
+pytestmark = pytest.mark.alone
+
 OUTAGE_SECONDS = float(os.environ.get("OUTAGE_SECONDS", "7"))
 """How long the broker is stalled; it must be longer than the longest of the sockets' timeouts, which is 5 s."""
 

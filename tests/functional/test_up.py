@@ -110,8 +110,9 @@ def test_a_wrong_key_and_an_unknown_model_raise_what_openai_raises(running: Prod
 
 def test_a_key_sees_its_own_calls_only_and_an_admin_all(running: Product) -> None:
     mine = running.call(key=OTHER_KEY).headers["x-request-id"]
-    running.call()
+    theirs = running.call().headers["x-request-id"]
     running.record(mine)
+    running.record(theirs)
 
     own = running.newest(OTHER_KEY)
 
