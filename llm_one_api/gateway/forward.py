@@ -23,6 +23,8 @@ _PASSING = frozenset(
         "retry-after", "retry-after-ms", "x-should-retry",
     }
 )  # fmt: skip
+_STAYING = frozenset({"openai-organization", "openai-project", "anthropic-organization-id"})
+"""What an upstream says of the account that its key belongs to: that is the operator's, and not the caller's."""
 _PASSING_PREFIXES = ("openai-", "x-ratelimit-", "anthropic-", "x-ms-")
 _IDS = frozenset({"x-request-id", "request-id", "apim-request-id"})
 """Where providers tell their own id of a call."""
@@ -59,7 +61,7 @@ class Answer:
         """Those that the caller may see; names in lower case."""
         for name, value in connection.headers:
             key = name.decode("latin-1")
-            if key in _PASSING or key.startswith(_PASSING_PREFIXES):
+            if key in _PASSING or (key.startswith(_PASSING_PREFIXES) and key not in _STAYING):
                 text = value.decode("latin-1")
                 if not _UNPRINTABLE.search(text):
                     self.headers[key] = text

@@ -73,8 +73,11 @@ class Prepare:
                 param="model",
             )
         translation = adapter.translation(endpoint.name)
+        theirs = call.headers
+        if translation is not None:  # of the translated request the caller knows no version
+            theirs = tuple([header for header in theirs if not header[0].startswith("anthropic-")])
         ready = Outgoing(
-            head=self._head(call, path, request.upload, upstream),
+            head=self._head(call, path, request.upload, upstream, theirs),
             body=b"",
             upstream=upstream,
             model=target.upstream_model,
@@ -110,9 +113,11 @@ class Prepare:
         until = self._refusing.get((upstream.base_url, target.upstream_model))
         return until is None or self._clock() >= until
 
-    def _head(self, call: Call, path: str, upload: Upload | None, upstream: Upstream) -> bytes:
+    def _head(
+        self, call: Call, path: str, upload: Upload | None, upstream: Upstream, theirs: tuple[tuple[str, str], ...]
+    ) -> bytes:
         """Write the head. What is the same for each call is kept: it is made for each endpoint and upstream once."""
-        method, theirs = call.method, call.headers
+        method = call.method
         versioned = upstream.adapter == "anthropic" and any(name == "anthropic-version" for name, _ in theirs)
         known = (method, path, upstream.base_url, upstream.api_key, upstream.adapter, versioned, upload is None)
         head = self._heads.get(known)

@@ -149,6 +149,17 @@ def test_a_version_that_the_caller_names_goes_before_ours() -> None:
     assert [line for line in head(unnamed) if "version" in line] == ["anthropic-version: 2023-06-01"]
 
 
+def test_what_is_translated_has_our_version_whatever_the_caller_says() -> None:
+    upstream = Upstream(name="u", base_url="http://u/v1", adapter="anthropic")
+    body = request(b'{"model":"m","messages":[{"role":"user","content":"hi"}]}')
+    asking = call("chat", ("anthropic-version", "2099-01-01"), ("anthropic-beta", "x"), ("User-Agent", "a"))
+
+    ready = Prepare()(asking, ROWS["chat"], body, Target(model="m", upstream_model="m", upstream=upstream))
+
+    assert [line for line in head(ready) if "anthropic" in line] == ["anthropic-version: 2023-06-01"]
+    assert "User-Agent: a" in head(ready)
+
+
 @pytest.mark.parametrize(("adapter", "endpoint"), [("anthropic", "embeddings"), ("azure", "messages")])
 def test_what_an_upstream_does_not_have_is_told_by_name(adapter: Adapter, endpoint: str) -> None:
     upstream = Upstream(name="u", base_url="http://u/v1", adapter=adapter)
