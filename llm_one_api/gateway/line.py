@@ -13,11 +13,11 @@ from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.gateway.counts import Counting, Fill
 from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.estimate import Estimator
-from llm_one_api.gateway.forward import ClientLeft, Forward
+from llm_one_api.gateway.forward import Answer, ClientLeft, Forward
 from llm_one_api.gateway.meter import Meter
 from llm_one_api.gateway.prepare import Prepare
 from llm_one_api.gateway.read import Read, Request
-from llm_one_api.gateway.record import Record
+from llm_one_api.gateway.record import Entry, Record
 from llm_one_api.gateway.reply import Reply
 from llm_one_api.gateway.route import Route
 from llm_one_api.gateway.watch import Watch
@@ -78,18 +78,12 @@ class Line:
                 answer = self.forward(ready, call.started, visit, entry)
                 if request.upload is not None:  # what stands behind its model has been read by now
                     entry.stream, entry.end_user = request.upload.streams, request.upload.end_user
-                for target in targets[1:]:  # who has made what is asked about?
-                    if answer.status != NOT_FOUND:
-                        break
-                    answer.abort()
-                    entry.upstream = target.upstream.name
-                    answer = self.forward(self.prepare(call, endpoint, request, target), call.started, visit, entry)
+                for target in targets[1:]:
+                    if answer.status == NOT_FOUND:
+                        answer = self._ask_next(answer, call, endpoint, request, target, visit, entry)
                 return self.meter(answer, endpoint, entry, visit)
             except GatewayError as error:
-                outcome = outcome_of(error)
-                left = outcome == "client_gone" and endpoint.counts
-                count = Fill(kind="partial", output=endpoint.counts_output) if left else None
-                entry.close(outcome, status=error.status, error=error.code, count=count)
+                _close(entry, endpoint, error)
                 raise
             except BaseException:
                 entry.close("aborted", status=500, error="internal_error")
@@ -111,6 +105,21 @@ class Line:
             return self.route.everywhere(caller, endpoint.name)
         return (self.route(caller, request.model),)
 
+    def _ask_next(
+        self,
+        answer: Answer,
+        call: Call,
+        endpoint: Endpoint,
+        request: Request,
+        target: Target,
+        visit: Visit,
+        entry: Entry,
+    ) -> Answer:
+        """Ask another upstream about what the one before has not made."""
+        answer.abort()
+        entry.upstream = target.upstream.name
+        return self.forward(self.prepare(call, endpoint, request, target), call.started, visit, entry)
+
     def _counting(self, endpoint: Endpoint, request: Request, model: str) -> Counting | None:
         if not endpoint.counts and not endpoint.counts_output:
             return None
@@ -126,6 +135,14 @@ class Line:
                 code="too_many_calls",
                 retry_after=1,
             )
+
+
+def _close(entry: Entry, endpoint: Endpoint, error: GatewayError) -> None:
+    """Close the record of a call that got no usable answer. Who left may be billed for what was asked."""
+    outcome = outcome_of(error)
+    left = outcome == "client_gone" and endpoint.counts
+    count = Fill(kind="partial", output=endpoint.counts_output) if left else None
+    entry.close(outcome, status=error.status, error=error.code, count=count)
 
 
 def outcome_of(error: GatewayError) -> Outcome:
