@@ -16,6 +16,9 @@ log = structlog.get_logger()
 MOST_WAIT = 3.0
 """Seconds that a stopping process gives to the counts under way; the records are on disk without them."""
 
+AT_ONCE = 0.01
+"""Seconds."""
+
 Kind = Literal["estimated", "partial"]
 
 
@@ -110,9 +113,14 @@ def _close(journal: Journal, record: UsageRecord, counting: Counting, fill: Fill
 
 
 def speed(usage: Usage, duration: float | None, ttft: float | None, *, stream: bool) -> float | None:
-    """Tell how many tokens a second were put out: of a stream since its first byte, else since the call came."""
+    """Tell how many tokens a second were put out: of a stream since its first byte, else since the call came.
+
+    A stream that came all at once says nothing of how fast it was put out, so it is taken as a whole answer is.
+    """
     tokens = usage.completion_tokens
     if tokens is None or duration is None:
         return None
-    seconds = duration - ttft if stream and ttft is not None else duration
+    seconds = duration - ttft if stream and ttft is not None else 0.0
+    if seconds < AT_ONCE:
+        seconds = duration
     return round(tokens / seconds, 3) if seconds > 0 else None

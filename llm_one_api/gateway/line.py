@@ -20,7 +20,7 @@ from llm_one_api.gateway.read import Read, Request
 from llm_one_api.gateway.record import Entry, Record
 from llm_one_api.gateway.reply import Reply
 from llm_one_api.gateway.route import Route
-from llm_one_api.gateway.watch import Watch
+from llm_one_api.gateway.watch import Visit, Watch
 from llm_one_api.values import Call, Caller, Outcome, Target
 
 NOT_FOUND = 404
