@@ -27,6 +27,10 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class _OfGroq(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw()
+
+
 class ChatShape(Shape):
     """An answer or a chunk."""
 
@@ -35,6 +39,8 @@ class ChatShape(Shape):
     usage: msgspec.Raw = msgspec.Raw()
     choices: list[_Choice] | None = None
     error: Any = None
+    x_groq: _OfGroq | None = None
+    """Where Groq tells a stream's usage to those who do not ask for it."""
 
     def told(self) -> Told:
         """Sum up; the first choice's reason to end counts."""
@@ -48,8 +54,11 @@ class ChatShape(Shape):
             service_tier=self.service_tier and self.service_tier[:LONGEST_WORD],
             finish_reason=reason,
             error=None if self.error is None else code_of(self.error),
-            usage_raw=usage_object(self.usage),
+            usage_raw=usage_object(self.usage) if self.x_groq is None else self._usage_of_groq(),
         )
+
+    def _usage_of_groq(self) -> dict[str, Any] | None:
+        return usage_object(self.usage) or (self.x_groq and usage_object(self.x_groq.usage))
 
 
 class Chat(Dialect):

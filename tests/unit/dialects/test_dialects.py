@@ -98,6 +98,20 @@ def test_an_error_event_of_anthropics_is_told_by_its_type() -> None:
     assert (reader.error, reader.done) == ("overloaded_error", False)
 
 
+def test_groqs_usage_is_found_where_it_stands() -> None:
+    used = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+    last = {
+        **CHUNK,
+        "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
+        "x_groq": {"id": "r", "usage": used},
+    }
+
+    out, _, reader = carry(CHAT, event({**CHUNK, "choices": [], "x_groq": {"id": "r"}}) + event(last), set())
+
+    assert (reader.usage_raw, reader.finish_reason) == (used, "stop")
+    assert out.endswith(event(last))
+
+
 def test_a_response_in_the_background_is_unfinished() -> None:
     told = RESPONSES.read_answer(json.dumps(response("queued")).encode())
 
