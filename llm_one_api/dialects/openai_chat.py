@@ -58,7 +58,7 @@ class ChatShape(Shape):
         )
 
     def _usage_of_groq(self) -> dict[str, Any] | None:
-        return usage_object(self.usage) or (self.x_groq and usage_object(self.x_groq.usage))
+        return usage_object(self.usage) or (usage_object(self.x_groq.usage) if self.x_groq else None)
 
 
 class Chat(Dialect):

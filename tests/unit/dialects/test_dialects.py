@@ -21,7 +21,7 @@ from llm_one_api.dialects.plain import PLAIN, RERANK
 from llm_one_api.dialects.reader import LONGEST_READ, StreamReader
 from llm_one_api.dialects.told import Told
 from llm_one_api.values import Usage
-from tests.harness.dialect_streams import CALL, CHUNK, IN_OUT, MESSAGE, STREAMS, response, typed
+from tests.harness.dialect_streams import CALL, CHUNK, IN_OUT, MESSAGE, STREAMS, event, response, typed
 
 
 def carry(dialect: Dialect, stream: bytes, cuts: set[int]) -> tuple[bytes, str, StreamReader]:
