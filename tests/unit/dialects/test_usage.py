@@ -172,10 +172,8 @@ def test_a_rerank_is_input_alone(raw: dict[str, Any], usage: Usage | None) -> No
     assert of_rerank(raw) == (usage, ())
 
 
-WRONG: list[tuple[Any, str]] = [
-    (-5, "negative"),
-    *[(wrong, "no count") for wrong in (2**63 + 1, 1.5, True, "7", [], {})],
-]
+NO_COUNT: list[Any] = [2**63 + 1, 1.5, True, "7", [], {}]
+WRONG = [(-5, "negative"), *[(wrong, "no count") for wrong in NO_COUNT]]
 
 
 @pytest.mark.parametrize(("wrong", "why"), WRONG)
