@@ -113,9 +113,11 @@ class Forward:
         answer = self._send(ready, ready.body, visit, entry)
         if ready.hides_usage and answer.status in _REFUSING and self._refuses_asking(answer, visit):
             answer.abort()
-            self._on_refusal(ready)
             ready.hides_usage = False
             answer = self._send(ready, ready.unasked(), visit, entry)
+            if answer.status < 400:  # noqa: PLR2004
+                # Else it may have been something of the caller's own, which holds for no other call.
+                self._on_refusal(ready)
         return answer
 
     def _send(self, ready: Outgoing, body: bytes, visit: Visit, entry: Entry) -> Answer:

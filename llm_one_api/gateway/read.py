@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from llm_one_api.dialects import asked
+from llm_one_api.dialects.openai_media import AUDIO
 from llm_one_api.errors import BadRequest, GatewayError, Overloaded
 from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.upload import Offload, Upload
@@ -91,7 +92,7 @@ def _json(body: bytes, endpoint: Endpoint) -> Request:
         body=body,
         asked=found,
         end_user=endpoint.dialect.end_user(found.user, found.metadata),
-        stream=bool(found.stream) or found.stream_format == "sse",
+        stream=bool(found.stream) or (endpoint.dialect is AUDIO and found.stream_format == "sse"),
         plain=asked.is_plain(body),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import tiktoken
@@ -49,6 +50,7 @@ def elsewhere() -> Iterator[Upstream]:
 def gateway(upstream: Upstream, elsewhere: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     settings = config(upstream.url, server={"drain_seconds": 5})
     settings["models"]["refusing"] = {**settings["models"]["m"], "upstream_model": "refusing"}
+    settings["models"]["blamed"] = {**settings["models"]["m"], "upstream_model": "blamed"}
     settings["models"]["elsewhere"] = {"api_base": elsewhere.url, "upstream_model": "other"}
     settings["models"]["claude"] = {"api_base": elsewhere.url, "adapter": "anthropic"}
     settings["auth"]["default_auth"]["api_keys"].append({"key": "sk-drains", "user": "d", "on_client_gone": "drain"})
@@ -243,3 +245,33 @@ def test_an_id_that_is_none_goes_nowhere(gateway: Gateway, upstream: Upstream, n
 def request(body: str, key: str) -> bytes:
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\n"
     return (head + f"Content-Length: {len(body.encode())}\r\n\r\n" + body).encode()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"tool_choice": "include_usage"},
+        {"stream_options": {"no_such": True}},
+        {"stream": False, "stream_format": "sse"},
+    ],
+)
+def test_a_mistake_of_one_caller_does_not_end_the_asking_for_all(
+    gateway: Gateway, upstream: Upstream, fault: dict[str, Any]
+) -> None:
+    def judges(talk: Conversation) -> None:
+        asked = json.loads(talk.body)
+        if asked.get("tool_choice") or "no_such" in asked.get("stream_options", {}):
+            json_answer(400, b'{"error":{"message":"no: include_usage, stream_options.no_such","code":"bad"}}')(talk)
+        elif not asked["stream"]:
+            json_answer(400 if "stream_options" in asked else 200, REFUSAL if "stream_options" in asked else CHAT)(talk)
+        else:
+            told = [USAGE] if "stream_options" in asked else []
+            stream(delta("one"), FINISH, *told, DONE)(talk)
+
+    upstream.answer(judges)
+
+    gateway.post(**{"model": "blamed", "stream": True, **fault})
+    answer = gateway.post(model="blamed", stream=True)
+
+    assert b"stream_options" in upstream.seen[-1].body
+    assert gateway.record(answer.headers["x-request-id"]).usage_source == "reported"
