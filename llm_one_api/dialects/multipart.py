@@ -12,6 +12,8 @@ from email.message import Message
 from typing import NamedTuple
 
 LONGEST_HEADERS, LONGEST_FIELD = 16 * 1024, 64 * 1024
+_MISREADABLE = re.compile(rb"\r\n[ \t]|(?<!\r)\n|\r(?!\n)|^[ \t]|\x00")
+"""What some read as the end of a header's line, or as its going on, and others do not."""
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 
 
@@ -124,16 +126,23 @@ class FormReader:
 
     def _named(self, head: bytes) -> str | None:
         """Read a part's headers; give its name if it is wanted, None: it is a file, or nobody's."""
+        if _MISREADABLE.search(head):
+            raise BadForm("a part's headers are folded, or a line break in them is half of one")
         told = Message()
         for line in head.split(b"\r\n"):
             name, _, value = line.partition(b":")
             if name.strip().lower() == b"content-disposition":
                 told["content-disposition"] = value.decode("utf-8", "replace").strip()
+        given = [name for name, _ in told.get_params([], "content-disposition")]
+        if len(told) > 1 or given.count("name") > 1:
+            raise BadForm("a part has two names")
         found = told.get_param("name", header="content-disposition")
         name_ = found[2] if isinstance(found, tuple) else found
         if not isinstance(name_, str):
             return None
-        wanted = name_ if name_ in self._wanted else next((w for w in self._wanted if w == name_.lower()), None)
+        # Some take a backslash or a lone quote out of a name.
+        plain = name_.lower().replace("\\", "").replace('"', "").strip()
+        wanted = name_ if name_ in self._wanted else next((w for w in self._wanted if w == plain), None)
         if wanted is None:
             return None
         if wanted != name_ or wanted in self.fields or told.get_filename() is not None:

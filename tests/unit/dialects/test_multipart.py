@@ -19,6 +19,12 @@ def part(name: str, value: bytes, *more: str) -> bytes:
     return f"--{BOUNDARY}\r\n{head}\r\n\r\n".encode() + value + b"\r\n"
 
 
+def named(disposition: bytes) -> bytes:
+    """Write a form with a model, and with another one in a part that not everybody reads alike."""
+    head = f"--{BOUNDARY}\r\nContent-Disposition: ".encode()
+    return part("model", b"m") + head + disposition + b"\r\n\r\nanother\r\n" + END
+
+
 END = f"--{BOUNDARY}--\r\n".encode()
 FILE = part("file", b"\x00\r\n--xYzZ\r\n\r\nmodel\xff" * 50, 'filename="a.mp3"\r\nContent-Type: audio/mpeg')
 FORM = FILE + part("model", b"whisper-1") + part("language", b"model") + part("stream", b"true") + END
@@ -88,6 +94,13 @@ def test_a_file_of_megabytes_is_not_kept() -> None:
         (part("model", b"m") + part("model", b"dear") + END, "`model` must stand there once"),
         (part("model", b"m") + part("MODEL", b"dear") + END, "`model` must stand there once"),
         (part("model", b"m", 'filename="f"') + END, "`model` must stand there once, as a plain field"),
+        (named(b'form-data;\r\n name="model"'), "folded"),
+        (named(b'form-data; x=y\nContent-Disposition: form-data; name="model"'), "half of one"),
+        (named(b'form-data; x=y\rContent-Disposition: form-data; name="model"'), "half of one"),
+        (named(b'form-data; name="x"\r\nContent-Disposition: form-data; name="model"'), "two names"),
+        (named(b'form-data; name="x"; name="model"'), "two names"),
+        (named(b'form-data; name="mo\\del"'), "`model` must stand there once"),
+        (named(b'form-data; name="model'), "`model` must stand there once"),
         (part("model", b"m" * (LONGEST_FIELD + 1)) + END, "`model` is too long"),
         (part("model", b"\xff") + END, "`model` is not UTF-8"),
         (f"--{BOUNDARY}\r\n".encode() + b"x: " + b"y" * (LONGEST_HEADERS + 9), "headers are too long"),
