@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from llm_one_api.dialects.dialect import (
 )
 from llm_one_api.dialects.reader import StreamReader
 from llm_one_api.dialects.told import Told
+from llm_one_api.dialects.usage import Measured, of_input
 
 
 class _Choice(msgspec.Struct):
@@ -62,7 +64,7 @@ class ChatShape(Shape):
 
 
 class Chat(Dialect):
-    """The dialect of `/v1/chat/completions`, `/v1/completions` and `/v1/embeddings`."""
+    """The dialect of `/v1/chat/completions` and `/v1/completions`."""
 
     shape = ChatShape
 
@@ -84,6 +86,14 @@ class Chat(Dialect):
     def reader(self, *, hide_usage: bool = False) -> ChatReader:
         """Make a reader for one stream."""
         return ChatReader(self, hide_usage=hide_usage)
+
+
+class Embeddings(Chat):
+    """The dialect of `/v1/embeddings`, whose usage is input alone."""
+
+    def usage_of(self, raw: Mapping[str, Any] | None) -> Measured:
+        """Read it, also from those who tell the total alone."""
+        return of_input(raw)
 
 
 class ChatReader(StreamReader):
@@ -113,7 +123,7 @@ class ChatReader(StreamReader):
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         self.learn(chunk.told())
-        return self._hide_usage and not chunk.choices and is_object(chunk.usage)
+        return self._hide_usage and chunk.choices == [] and is_object(chunk.usage)
 
     def texts(self, batch: bytes) -> str:
         """Give what all chunks bring. The usual ones bring a content and nothing else, and need not be decoded."""
@@ -190,4 +200,4 @@ _texts_decoder = msgspec.json.Decoder(_Texts)
 _text_decoder = msgspec.json.Decoder(str)
 _text_list_decoder = msgspec.json.Decoder(list[_Texts])
 
-CHAT = Chat()
+CHAT, EMBEDDINGS = Chat(), Embeddings()

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from llm_one_api.values import Usage
 
 MOST_TOKENS = 2**40
@@ -115,6 +117,8 @@ def of_anthropic(raw: Raw | None) -> Measured:
         short = written  # the default of those who do not say how long
     elif written is not None and written != (short or 0) + (long or 0):
         faults.append("cache_creation_input_tokens is not the sum of its parts")
+        # A stream tells the parts at its start and the sum so far at its end: what was written since was written too.
+        short = max(short or 0, written - (long or 0))
     prompt = None if fresh is None else fresh + (read or 0) + (short or 0) + (long or 0)
     usage = Usage(
         prompt_tokens=prompt,
@@ -128,19 +132,21 @@ def of_anthropic(raw: Raw | None) -> Measured:
     return _measured(usage, faults)
 
 
+def of_input(raw: Raw | None) -> Measured:
+    """Read the usage of what is input alone, embeddings and reranks: some (Voyage, Jina) tell the total and no more."""
+    measured = of_openai(raw)
+    usage = measured.usage
+    if usage is None or usage.total_tokens is None or usage.prompt_tokens is not None:
+        return measured
+    return Measured(msgspec.structs.replace(usage, prompt_tokens=usage.total_tokens), measured.faults)
+
+
 def of_rerank(raw: Raw | None) -> Measured:
     """Read the usage of a rerank: Jina's and vLLM's `usage`, or Cohere's `meta` with `tokens` and `billed_units`."""
     if not raw:
         return Measured(None)
     if "tokens" not in raw and "billed_units" not in raw:
-        measured = of_openai(raw)
-        usage = measured.usage
-        if usage is None or usage.total_tokens is None or usage.prompt_tokens is not None:
-            return measured
-        # All that a rerank takes is input: some tell the total alone.
-        return _measured(
-            Usage(prompt_tokens=usage.total_tokens, total_tokens=usage.total_tokens), list(measured.faults)
-        )
+        return of_input(raw)
     faults: list[str] = []
     figure = _Figures(raw.get("tokens") or raw.get("billed_units"), faults)
     prompt, completion = figure("input_tokens"), figure("output_tokens")

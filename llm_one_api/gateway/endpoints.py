@@ -7,7 +7,7 @@ from typing import Literal
 
 from llm_one_api.dialects.anthropic import COUNT_TOKENS, MESSAGES
 from llm_one_api.dialects.dialect import Dialect
-from llm_one_api.dialects.openai_chat import CHAT
+from llm_one_api.dialects.openai_chat import CHAT, EMBEDDINGS
 from llm_one_api.dialects.openai_media import AUDIO, IMAGES
 from llm_one_api.dialects.openai_responses import RESPONSES
 from llm_one_api.dialects.plain import PLAIN, RERANK
@@ -53,7 +53,8 @@ ENDPOINTS = (
              asks_usage=True, counts="chat", counts_output=True),
     Endpoint(name="completions", path="/v1/completions", upstream_path="/completions", dialect=CHAT,
              asks_usage=True, counts="completions", counts_output=True),
-    Endpoint(name="embeddings", path="/v1/embeddings", upstream_path="/embeddings", dialect=CHAT, counts="embeddings"),
+    Endpoint(name="embeddings", path="/v1/embeddings", upstream_path="/embeddings",
+             dialect=EMBEDDINGS, counts="embeddings"),
     Endpoint(name="responses", path="/v1/responses", upstream_path="/responses", dialect=RESPONSES,
              counts="responses", counts_output=True),
     Endpoint(name="response", path="/v1/responses/{id}", upstream_path="/responses/{id}", dialect=RESPONSES,

@@ -54,6 +54,14 @@ def test_what_is_handed_on_ends_where_an_event_ends(cuts: set[int]) -> None:
     assert b"".join(batches) == STREAM
 
 
+def test_an_event_without_choices_is_not_the_one_that_was_asked_for() -> None:
+    event = b'data: {"object":"chat.completion.citations","citations":["a"],"usage":{"prompt_tokens":1}}\n\n'
+
+    out, _ = carry(delta("a") + event + FINISH + USAGE + DONE, set(), hide=True)
+
+    assert out == delta("a") + event + FINISH + DONE
+
+
 def test_usage_in_the_chunk_that_ends_the_answer_stays() -> None:
     last = (
         b'data: {"model":"x","choices":[{"index":0,"delta":{},"finish_reason":"stop"}],'

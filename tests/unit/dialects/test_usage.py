@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_one_api.dialects.openai_chat import EMBEDDINGS
 from llm_one_api.dialects.usage import faults_of, of_anthropic, of_openai, of_rerank
 from llm_one_api.values import Usage
 
@@ -150,9 +151,18 @@ def test_a_cache_write_of_unknown_length_is_the_short_one() -> None:
 def test_parts_of_a_cache_write_that_do_not_add_up_are_told() -> None:
     parts = {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 1}
 
-    _, faults = of_anthropic({"input_tokens": 1, "cache_creation_input_tokens": 5, "cache_creation": parts})
+    usage, faults = of_anthropic({"input_tokens": 1, "cache_creation_input_tokens": 5, "cache_creation": parts})
 
     assert faults == ("cache_creation_input_tokens is not the sum of its parts",)
+    assert usage
+    assert (usage.prompt_tokens, usage.cache_write_5m_tokens, usage.cache_write_1h_tokens) == (6, 4, 1)
+
+
+@pytest.mark.parametrize(
+    "raw", [{"total_tokens": 9}, {"prompt_tokens": 9, "total_tokens": 9}], ids=["voyage", "openai"]
+)
+def test_all_that_an_embedding_uses_is_input(raw: dict[str, Any]) -> None:
+    assert EMBEDDINGS.usage_of(raw) == (Usage(prompt_tokens=9, total_tokens=9), ())
 
 
 @pytest.mark.parametrize(
