@@ -209,7 +209,9 @@ def close_whole(
     outcome = "client_gone" if gone else outcome_of(answer.status)
     error = told.error if told else None
     if outcome == "success":
-        if error is not None:
+        if endpoint.by_id:
+            error = None  # it shows a failure of before, which was counted then: to show it has succeeded
+        elif error is not None:
             outcome = "upstream_error"  # a failure inside a 200
     else:
         error = "client_gone" if gone else (error or f"http_{answer.status}")

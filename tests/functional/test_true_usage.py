@@ -232,6 +232,17 @@ def test_what_nobody_made_is_not_found(gateway: Gateway, upstream: Upstream, els
     assert gateway.record(answer.headers["x-request-id"]).outcome == "client_error"
 
 
+def test_to_show_a_response_that_failed_is_no_failure(gateway: Gateway, upstream: Upstream) -> None:
+    upstream.answer(
+        json_answer(200, b'{"id":"resp_3","status":"failed","error":{"code":"server_error","message":"x"},"output":[]}')
+    )
+
+    answer = gateway.ask("GET", "/v1/responses/resp_3")
+
+    record = gateway.record(answer.headers["x-request-id"])
+    assert (answer.json()["error"]["code"], record.outcome, record.error) == ("server_error", "success", None)
+
+
 @pytest.mark.parametrize("name", ["%2e%2e", "..%2fmodels", "a%20b", "a%3fb", "%00", "x" * 201, ""])
 def test_an_id_that_is_none_goes_nowhere(gateway: Gateway, upstream: Upstream, name: str) -> None:
     upstream.answer(json_answer(200, b"{}"))
