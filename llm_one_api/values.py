@@ -50,6 +50,10 @@ FAILED: frozenset[Outcome] = frozenset({"upstream_error", "timeout", "truncated"
 """The outcomes that count as errors. Error rate = these / (these + success)."""
 
 
+NO_MODEL = "-"
+"""The model of a call that was refused before its model was known, or that names none."""
+
+
 def fingerprint(api_key: str) -> str:
     """Name a key without telling it, such as `key_3f9a1c22`. Takes any text, also one that no key can be."""
     return "key_" + hashlib.sha256(api_key.encode("utf-8", "surrogatepass")).hexdigest()[:8]

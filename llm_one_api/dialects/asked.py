@@ -40,7 +40,6 @@ _asked = msgspec.json.Decoder(Asked)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OURS = {"include_usage": True}
 _DECIDING = frozenset({"model", "stream", "stream_options"})
-_QUOTED = (b'"model"', b'"stream"', b'"stream_options"')
 
 
 def read_request(body: bytes) -> Asked:
@@ -54,7 +53,20 @@ def is_plain(body: bytes) -> bool:
     A name may also be written with escapes (`"mod\u0065l"`), or in another case, which some parsers take for the same.
     """
     lower = body.lower()
-    return b"\\u00" not in lower and all(lower.count(name) == body.count(name) <= 1 for name in _QUOTED)
+    return (
+        b"\\u00" not in body
+        and _stands_once(b'"model"', body, lower)
+        and (
+            lower.find(b'"stream') < 0
+            or (_stands_once(b'"stream"', body, lower) and _stands_once(b'"stream_options"', body, lower))
+        )
+    )
+
+
+def _stands_once(name: bytes, body: bytes, lower: bytes) -> bool:
+    """Tell whether *name* stands in the body at most once, in whatever case, and then in ours."""
+    count = lower.count(name)
+    return count == 0 or (count == 1 and body.find(name) == lower.find(name))
 
 
 def rewrite(body: bytes, *, model: str | None = None, ask_usage: bool = False) -> bytes:

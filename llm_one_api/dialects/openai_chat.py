@@ -41,7 +41,7 @@ class ChatShape(Shape):
     usage: msgspec.Raw = msgspec.Raw()
     choices: list[_Choice] | None = None
     error: Any = None
-    x_groq: _OfGroq | None = None
+    x_groq: msgspec.Raw = msgspec.Raw()
     """Where Groq tells a stream's usage to those who do not ask for it."""
 
     def told(self) -> Told:
@@ -56,11 +56,14 @@ class ChatShape(Shape):
             service_tier=self.service_tier and self.service_tier[:LONGEST_WORD],
             finish_reason=reason,
             error=None if self.error is None else code_of(self.error),
-            usage_raw=usage_object(self.usage) if self.x_groq is None else self._usage_of_groq(),
+            usage_raw=usage_object(self.usage) if not bytes(self.x_groq) else self._usage_of_groq(),
         )
 
     def _usage_of_groq(self) -> dict[str, Any] | None:
-        return usage_object(self.usage) or (usage_object(self.x_groq.usage) if self.x_groq else None)
+        try:
+            return usage_object(self.usage) or usage_object(_groq_decoder.decode(self.x_groq).usage)
+        except msgspec.DecodeError:
+            return None
 
 
 class Chat(Dialect):
@@ -195,6 +198,7 @@ class _Texts(msgspec.Struct):
         return joined(found)
 
 
+_groq_decoder = msgspec.json.Decoder(_OfGroq)
 _chunk_decoder = msgspec.json.Decoder(ChatShape)
 _texts_decoder = msgspec.json.Decoder(_Texts)
 _text_decoder = msgspec.json.Decoder(str)

@@ -28,13 +28,15 @@ class EventCutter:
 
     def feed(self, data: bytes) -> bytes:
         """Take what arrived; give all complete events, or b"" while the first is incomplete."""
+        searched = 0
         if self._held:
+            searched = max(0, len(self._held) - LONGEST_BLANK + 1)  # before it there is no end of an event
             data = self._held + data
             self._held = b""
         if data.endswith(b"\n\n"):
             self.on_boundary = True
             return data
-        end = _end_of_last(data)
+        end = _end_of_last(data, searched)
         if end == 0:
             if len(data) > self._longest:
                 self.on_boundary = False
@@ -51,11 +53,11 @@ class EventCutter:
         return self._held
 
 
-def _end_of_last(data: bytes) -> int:
-    """Find where the last complete event in *data* ends; 0: none does."""
+def _end_of_last(data: bytes, start: int) -> int:
+    """Find where the last complete event in *data* ends, from *start* on; 0: none does."""
     end = 0
     for blank in (b"\n\n", b"\n\r\n", b"\r\r"):
-        at = data.rfind(blank)
+        at = data.rfind(blank, start)
         if at >= 0:
             end = max(end, at + len(blank))
     return end

@@ -80,18 +80,23 @@ def of_openai(raw: Raw | None) -> Measured:
     completion = figure("completion_tokens" if chat else "output_tokens")
     total = figure("total_tokens")
     cached = in_("cached_tokens")
-    if cached is None:  # DeepSeek and Moonshot tell it outside the details
+    if cached is None:  # DeepSeek and Moonshot tell it outside the details, and so does LiteLLM
         cached = figure.either("prompt_cache_hit_tokens", "cached_tokens")
+        cached = figure("cache_read_input_tokens") if cached is None else cached
+    written = in_.either("cache_write_tokens", "cache_creation_tokens")
+    if written is None:  # DashScope, and LiteLLM
+        written = in_("cache_creation_input_tokens")
+        written = figure("cache_creation_input_tokens") if written is None else written
     reasoning = out("reasoning_tokens")
     if reasoning and None not in (prompt, completion, total) and total == prompt + completion + reasoning:  # type: ignore[operator]
-        # xAI and Gemini count reasoning beside the completion, and only in the total.
+        # xAI counts reasoning beside the completion, and only in the total.
         completion += reasoning  # type: ignore[operator]
     usage = Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=_total(prompt, completion) if total is None else total,
         cache_read_tokens=cached,
-        cache_write_5m_tokens=in_.either("cache_write_tokens", "cache_creation_tokens"),
+        cache_write_5m_tokens=written,
         reasoning_tokens=reasoning,
         audio_input_tokens=in_("audio_tokens"),
         audio_output_tokens=out("audio_tokens"),

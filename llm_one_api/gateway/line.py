@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from llm_one_api.errors import BadRequest, BodyTooLarge, GatewayError, Overloaded, UpstreamTimeout
+from llm_one_api.errors import BadRequest, BodyTooLarge, GatewayError, Overloaded, UpstreamFailed, UpstreamTimeout
 from llm_one_api.gateway.admit import Admit
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.gateway.counts import Counting, Fill
@@ -24,6 +24,8 @@ from llm_one_api.gateway.watch import Visit, Watch
 from llm_one_api.values import Call, Caller, Outcome, Target
 
 NOT_FOUND = 404
+_ELSEWHERE = frozenset({401, 403, NOT_FOUND, 405})
+"""What an upstream says of something that another one has made, or that it has no such endpoint, or refuses our key."""
 
 
 class Line:
@@ -73,14 +75,14 @@ class Line:
                 model = request.model if request else None
                 self.record.reject(call, caller, error, model=model, stream=bool(request and request.stream))
                 raise
-            entry.counting = self._counting(endpoint, request, ready.model)
             try:
-                answer = self.forward(ready, call.started, visit, entry)
+                entry.counting = self._counting(endpoint, request, ready.model)
+                if len(targets) == 1:
+                    answer = self.forward(ready, call.started, visit, entry)
+                else:
+                    answer = self._ask_all(targets, call, endpoint, request, visit, entry)
                 if request.upload is not None:  # what stands behind its model has been read by now
                     entry.stream, entry.end_user = request.upload.streams, request.upload.end_user
-                for target in targets[1:]:
-                    if answer.status == NOT_FOUND:
-                        answer = self._ask_next(answer, call, endpoint, request, target, visit, entry)
                 return self.meter(answer, endpoint, entry, visit)
             except GatewayError as error:
                 _close(entry, endpoint, error)
@@ -105,20 +107,32 @@ class Line:
             return self.route.everywhere(caller, endpoint.name)
         return (self.route(caller, request.model),)
 
-    def _ask_next(
-        self,
-        answer: Answer,
-        call: Call,
-        endpoint: Endpoint,
-        request: Request,
-        target: Target,
-        visit: Visit,
-        entry: Entry,
+    def _ask_all(
+        self, targets: Sequence[Target], call: Call, endpoint: Endpoint, request: Request, visit: Visit, entry: Entry
     ) -> Answer:
-        """Ask another upstream about what the one before has not made."""
-        answer.abort()
-        entry.upstream = target.upstream.name
-        return self.forward(self.prepare(call, endpoint, request, target), call.started, visit, entry)
+        """Ask one upstream after the other, until one knows of it; if none does, "not found" tells the most."""
+        held: Answer | None = None
+        failed: GatewayError | None = None
+        for target in targets:
+            entry.upstream = target.upstream.name
+            try:
+                answer = self.forward(self.prepare(call, endpoint, request, target), call.started, visit, entry)
+            except (UpstreamFailed, UpstreamTimeout) as error:
+                failed = failed or error
+                continue
+            if held is not None and (answer.status not in _ELSEWHERE or answer.status == NOT_FOUND):
+                held.abort()
+                held = None
+            if answer.status not in _ELSEWHERE:
+                return answer
+            if held is None:
+                held = answer
+            else:
+                answer.abort()
+        if held is not None:
+            entry.upstream = held.upstream.name
+            return held
+        raise failed or UpstreamFailed("No upstream could be asked.")
 
     def _counting(self, endpoint: Endpoint, request: Request, model: str) -> Counting | None:
         if not endpoint.counts and not endpoint.counts_output:

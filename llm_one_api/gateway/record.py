@@ -12,10 +12,7 @@ from llm_one_api.dialects.usage import UNKNOWN, Measured
 from llm_one_api.errors import GatewayError, Overloaded
 from llm_one_api.gateway.counts import Counting, Counts, Fill, speed
 from llm_one_api.stores.journal.entries import Opened
-from llm_one_api.values import NO_USAGE, Attempt, Call, Caller, Outcome, Permit, Target, UsageRecord
-
-NO_MODEL = "-"
-"""The model of a call that was refused before its model was known."""
+from llm_one_api.values import NO_MODEL, NO_USAGE, Attempt, Call, Caller, Outcome, Permit, Target, UsageRecord
 
 
 class Journal(Protocol):

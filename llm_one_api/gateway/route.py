@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from llm_one_api.dialects.adapters import ADAPTERS
 from llm_one_api.errors import UnknownModel
 from llm_one_api.plugins.interfaces import ModelRoutePlugin
-from llm_one_api.values import Caller, Target
+from llm_one_api.values import NO_MODEL, Caller, Target
 
 
 class Route:
@@ -32,7 +34,7 @@ class Route:
     def everywhere(self, caller: Caller, endpoint: str) -> list[Target]:
         """Tell all upstreams of the models that *caller* may use and that have *endpoint*, each once.
 
-        For what is asked for by an id of the provider's: only they can tell which of them knows it.
+        For what is asked for by an id of the provider's: only they can tell which of them knows it. No model is named.
         Raises UnknownModel.
         """
         found: dict[tuple[str, str], Target] = {}
@@ -40,7 +42,7 @@ class Route:
             target = self(caller, model)
             upstream = target.upstream
             if ADAPTERS[upstream.adapter].path(endpoint, "", upstream, target.upstream_model) is not None:
-                found.setdefault((upstream.base_url, upstream.api_key), target)
+                found.setdefault((upstream.base_url, upstream.api_key), structs.replace(target, model=NO_MODEL))
         if not found:
             raise UnknownModel("You have access to no model whose provider could have made it.")
         return list(found.values())

@@ -270,12 +270,14 @@ class Stream:
 
     def _close(self, outcome: Outcome | None = None, error: str | None = None) -> None:
         reader = self._reader
+        # To show a response that failed is no failure of its own.
+        shows = reader.told_by_end and not self._endpoint.metered
         complete = reader.done or (reader.finish_reason is not None and reader.error is None)
         close(
             self._entry,
             self._answer,
             self._endpoint,
-            outcome or ("stream_error" if reader.error else "success"),
+            outcome or ("stream_error" if reader.error and not shows else "success"),
             error or reader.error,
             reader.told(),
             complete=complete,

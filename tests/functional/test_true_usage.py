@@ -221,6 +221,35 @@ def test_what_was_made_before_is_asked_of_whoever_made_it_and_never_counted_agai
     assert (record.usage_source, record.usage.total_tokens, record.usage_raw) == ("none", None, None)
 
 
+@pytest.mark.parametrize("status", [401, 403, 405, 0])
+def test_an_upstream_that_cannot_say_does_not_end_the_asking(
+    gateway: Gateway, upstream: Upstream, elsewhere: Upstream, status: int
+) -> None:
+    upstream.answer(json_answer(status, b"{}") if status else Conversation.reset)
+    elsewhere.answer(json_answer(200, b'{"id":"resp_1","status":"completed","model":"other"}'))
+
+    answer = gateway.ask("GET", "/v1/responses/resp_1")
+
+    assert answer.status_code == 200
+    record = gateway.record(answer.headers["x-request-id"])
+    assert (record.outcome, record.model, record.response_model) == ("success", "-", "other")
+    assert record.upstream == elsewhere.url.split("/")[2]
+    tried = [attempt.status for attempt in record.attempts]
+    assert (set(tried[:-1]), tried[-1]) == ({status or None}, 200)
+
+
+def test_of_what_nobody_knows_not_found_tells_the_most(
+    gateway: Gateway, upstream: Upstream, elsewhere: Upstream
+) -> None:
+    upstream.answer(json_answer(404, b'{"error":{"code":"gone"}}'))
+    elsewhere.answer(json_answer(401, b"{}"))
+
+    answer = gateway.ask("GET", "/v1/responses/resp_1")
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "gone")
+    assert gateway.record(answer.headers["x-request-id"]).upstream == upstream.url.split("/")[2]
+
+
 def test_what_nobody_made_is_not_found(gateway: Gateway, upstream: Upstream, elsewhere: Upstream) -> None:
     missing: Script = json_answer(404, b'{"error":{"message":"no such response","code":"gone"}}')
     upstream.answer(missing)

@@ -25,6 +25,10 @@ from llm_one_api.dialects.translating.fields import (
     whole,
 )
 
+LARGE, MOST_PARTS, MOST_COMMAS = 256 * 1024, 100_000, 1_000_000
+"""Of a body that is longer, so many objects and lists, and commas, are taken: all other calls wait while it is read.
+What stands in its texts counts too, so the bounds are far beyond any chat."""
+
 Said = dict[str, Any]
 """Members of a request to Anthropic."""
 
@@ -34,6 +38,8 @@ def request(body: bytes, *, model: str, max_tokens: int) -> bytes:
 
     Raises Untranslatable, and nothing else, for what cannot be said in the other dialect and for what is malformed.
     """
+    if len(body) > LARGE and (body.count(b"{") + body.count(b"[") > MOST_PARTS or body.count(b",") > MOST_COMMAS):
+        raise Untranslatable("the body has too many parts to be translated", "body")
     try:
         given = msgspec.json.decode(body)
     except (ValueError, RecursionError) as error:

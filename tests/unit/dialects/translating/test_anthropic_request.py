@@ -333,3 +333,13 @@ def test_what_is_nested_deeply_is_translated_or_refused() -> None:
 
     assert went[0]
     assert not went[-1]
+
+
+@pytest.mark.parametrize("filler", [b"{},", b"[],", b"1,"])
+def test_a_body_of_too_many_parts_is_refused_before_it_is_read(filler: bytes) -> None:
+    body = b'{"model":"m","messages":[' + filler * 1_100_000 + b"{}]}"
+
+    with pytest.raises(Untranslatable, match="too many parts") as refused:
+        request(body, model="m", max_tokens=1)
+
+    assert refused.value.param == "body"
