@@ -8,7 +8,10 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
+
+from gunicorn.errors import HaltServer
 
 from llm_one_api.errors import ConfigError
 from llm_one_api.settings import load
@@ -39,6 +42,23 @@ preload_app = False
 accesslog = None
 errorlog = "-"
 proc_name = "llm-one-api"
+
+
+def on_starting(server: Any) -> None:
+    """Have gunicorn end in order when a second process fails to load while the first one's failure is ending it.
+
+    Its `stop` then raises for each such process, which would end as a traceback and exit status 1.
+    """
+    stop = server.stop
+
+    def stop_whole(graceful: bool = True) -> None:
+        for _ in range(workers):
+            with suppress(HaltServer):
+                stop(graceful)
+                return
+        stop(graceful)
+
+    server.stop = stop_whole
 
 
 def pre_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 (gunicorn's)
