@@ -78,6 +78,7 @@ SecondsOrNone = Annotated[
 ]
 _SIZE = "a size of at least {} with a unit, such as 32MiB or 100MB, or a number of bytes"
 Size = Annotated[int, BeforeValidator(bytes_of), Field(ge=1024), Expect(_SIZE.format("1KiB"), size=True)]
+SizeOrNone = Annotated[int | None, BeforeValidator(bytes_of), Field(ge=1024), Expect(_SIZE.format("1KiB"), size=True)]
 SizeOrZero = Annotated[int, BeforeValidator(bytes_of), Field(ge=0), Expect(_SIZE.format("0"), size=True)]
 
 # --- texts -------------------------------------------------------------------------------------------------------

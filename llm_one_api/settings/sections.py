@@ -34,6 +34,7 @@ from llm_one_api.settings.kinds import (
     Rotation,
     Seconds,
     Size,
+    SizeOrNone,
     SizeOrZero,
     Window,
     fault,
@@ -140,6 +141,10 @@ class LedgerSettings(Section):
 
     url: LedgerUrl = "sqlite:///data/ledger.db"
     """SQLite for one machine; PostgreSQL for several."""
+    keep_records_days: CountOrNone = None
+    """Days after which single calls are deleted, when every plugin has had them; sums stay. Nothing: they are kept."""
+    keep_quarters_days: Count = 90
+    """Days for which sums by quarters of an hour are kept; those by hours stay for good."""
 
 
 class JournalSettings(Section):
@@ -159,8 +164,10 @@ class JournalSettings(Section):
     """How long files that are safely in the ledger are kept, to be sent again if it is lost."""
     keep_acked_bytes: SizeOrZero = 2**30
     """How much of them is kept at most."""
+    max_bytes: SizeOrNone = None
+    """How much may wait here for the ledger; beyond it the journal is full. Nothing: as much as the disk holds."""
     on_full: Literal["serve", "refuse"] = "serve"
-    """The disk is full: `serve` calls that may go uncounted, or `refuse` them with 503."""
+    """The journal or its disk is full: `serve` calls that may go uncounted, or `refuse` them with 503."""
 
 
 class RelaySettings(Section):
@@ -197,6 +204,10 @@ class DeliverySettings(Section):
     """Seconds until a plugin that failed is first tried again."""
     retry_max: Seconds = 300.0
     """Seconds between two tries at most."""
+    tries: Count = 8
+    """How often a record is tried before it is set aside in the dead letters, if the plugin takes others."""
+    max_memory: Size = 512 * 2**20
+    """Memory that plugins may add to a worker process. One that needs more fails, and its process is replaced."""
 
     @model_validator(mode="after")
     def _in_order(self) -> DeliverySettings:

@@ -10,6 +10,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
+from llm_one_api.stores.ledger import rollup_tables as rollup_tables  # known to `tables.metadata` by being imported
+
 _FOLDER = Path(__file__).parent / "migrations"
 _LOCK = 0x6C6C6D31
 """An advisory lock of PostgreSQL's, so that two upgrades at a time wait for each other."""

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    UniqueConstraint,
 )
 
 DOLLAR = 10**12
@@ -128,8 +129,14 @@ records = Table(
 )
 """One row a call. `seq` is its place: without gaps, in the order of commits."""
 
-ledger_seq = Table("ledger_seq", metadata, Column("n", BigInteger, nullable=False))
-"""One row: the last `seq` given. Its lock puts the ingests in a row."""
+ledger_seq = Table(
+    "ledger_seq",
+    metadata,
+    Column("n", BigInteger, nullable=False, doc="The last `seq` given"),
+    Column("deleted", BigInteger, nullable=False, server_default="0", doc="How many records retention has deleted"),
+    Column("deleted_before", Moment, doc="What was admitted before may have been deleted: it never comes in again"),
+)
+"""One row. Its lock puts the ingests in a row. Always: n = number of records + deleted."""
 
 refused_records = Table(
     "refused_records",
@@ -157,3 +164,31 @@ cursors = Table(
     Column("seen_at", Float, nullable=False),
 )
 """How far each plugin has come."""
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("consumer", String(200), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("line", Text, nullable=False, doc="The record, as JSON in ASCII: it outlives the record's own row"),
+    Column("at", Moment, nullable=False),
+    UniqueConstraint("consumer", "seq"),
+)
+"""Records that a plugin refused again and again: set aside with the reason, to be replayed or dropped."""
+
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("job", String(64), primary_key=True),
+    Column("period", Moment, primary_key=True, doc="The begin of what it is about, such as a day"),
+    Column("lease_until", Float, nullable=False, doc="By the database's clock: whose process died is taken up again"),
+    Column("tries", Integer, nullable=False),
+    Column("finished_at", Moment),
+    Column("ok", Boolean),
+    Column("result", Text, doc="JSON"),
+)
+"""One row for each period of each periodic job: who makes it does the work, however often the clock strikes."""
