@@ -148,8 +148,13 @@ class ExactStatsPlugin(StatsPlugin):
     def record_batch(self, after: int, upto: int, infos: Sequence[ResponseInfo]) -> bool:
         """Keep the records with *after* < seq ≤ *upto* and the place *upto*, together, if the place still is *after*.
 
-        Return False, having changed nothing, if it is not.
+        Return False, having changed nothing, if it is not. No *infos*: go on to *upto*, past a record that was set
+        aside. One with *upto* = *after*: a record that was set aside comes after all.
         """
+
+    def restart(self, since: int) -> None:
+        """Forget what is kept and begin a run after *since*: `llm-one-api plugins replay` asks for it. Optional."""
+        raise NotImplementedError(f"{type(self).__name__} has no restart(since)")
 
 
 class AuthResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,9 +19,12 @@ from typing import Any, cast
 import redis
 from pydantic import BaseModel, ConfigDict, Field
 
+from llm_one_api.plugins import memory_scripts as scripts
 from llm_one_api.plugins.interfaces import ExactStatsPlugin, PluginConfig, ResponseInfo
+from llm_one_api.plugins.memory_scripts import FIGURES
 from llm_one_api.plugins.summary import Figures, Run
 from llm_one_api.stores.counters import connect
+from llm_one_api.values import Value
 
 MAX_PAIRS = 5000
 """Pairs of key and model that are told apart. Names of models that do not exist are the callers' choice: without a
@@ -31,74 +34,6 @@ PRESENT_FOR = 30
 """Seconds for which who has joined takes part."""
 JOIN_EVERY = 5.0
 """Seconds between two times that one joins: some may be missed."""
-
-_FIGURES = (
-    "requests", "prompt_tokens", "prompt_known", "completion_tokens", "completion_known", "total_tokens",
-    "total_known", "duration_us", "duration_known",
-)  # fmt: skip
-
-_POSITION = """
-redis.call('HSETNX', KEYS[1], 'seq', ARGV[1])
-return redis.call('HGET', KEYS[1], 'seq')
-"""
-
-# ARGV: after, upto, max_records, max_pairs, time of the first call, number of pairs, number of figures,
-# then for each pair: its name, the name to use if there are too many, its figures; then the newest calls, oldest first.
-_RECORD = """
-if redis.call('HGET', KEYS[1], 'seq') ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'seq', ARGV[2])
-if ARGV[5] ~= '' then redis.call('HSETNX', KEYS[1], 'first', ARGV[5]) end
-local at, width = 8, tonumber(ARGV[7])
-local names = {NAMES}
-for _ = 1, tonumber(ARGV[6]) do
-  local pair = ARGV[at]
-  if redis.call('HEXISTS', KEYS[2], 'requests' .. pair) == 0 then
-    if redis.call('HINCRBY', KEYS[1], 'pairs', 1) > tonumber(ARGV[4]) then pair = ARGV[at + 1] end
-  end
-  for n = 1, width do
-    if ARGV[at + 1 + n] ~= '0' then redis.call('HINCRBY', KEYS[2], names[n] .. pair, ARGV[at + 1 + n]) end
-  end
-  at = at + 2 + width
-end
-for n = at, #ARGV do redis.call('LPUSH', KEYS[3], ARGV[n]) end
-redis.call('LTRIM', KEYS[3], 0, tonumber(ARGV[3]) - 1)
-if ARGV[3] == '0' then redis.call('DEL', KEYS[3]) end
-return 1
-""".replace("NAMES", ", ".join(f"'{name}'" for name in _FIGURES))
-
-# ARGV: who, and for how long. By the clock of Redis, the one that all of them share.
-_JOIN = """
-redis.call('ZADD', KEYS[4], redis.call('TIME')[1] + ARGV[2], ARGV[1])
-redis.call('EXPIRE', KEYS[4], ARGV[2])
-"""
-
-_ARE_THERE_OTHERS = """
-redis.call('ZREM', KEYS[4], ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', redis.call('TIME')[1])
-local others = redis.call('ZCARD', KEYS[4]) > 0
-"""
-
-# ARGV: who, for how long, since.
-_BEGIN = f"""
-{_ARE_THERE_OTHERS}
-{_JOIN}
-if others then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-redis.call('HSET', KEYS[1], 'seq', ARGV[3])
-return 1
-"""
-
-# ARGV: who.
-_LEAVE = f"""
-{_ARE_THERE_OTHERS}
-if others then return false end
-local totals = redis.call('HGETALL', KEYS[2])
-if #totals == 0 then return false end
-local run = {{redis.call('HGET', KEYS[1], 'seq'), redis.call('HGET', KEYS[1], 'first'), totals}}
-redis.call('DEL', KEYS[2], KEYS[3])
-redis.call('HDEL', KEYS[1], 'first', 'pairs')
-return run
-"""
 
 
 class MemorySettings(BaseModel):
@@ -120,7 +55,7 @@ class MemoryStatsPlugin(ExactStatsPlugin):
         if config.context is None:
             raise ValueError("the memory plugin needs to know its Redis: PluginConfig(section, context)")
         self.settings = MemorySettings.model_validate(dict(config))
-        self._keys = _keys(config.context.key_prefix)
+        self._keys = scripts.keys(config.context.key_prefix)
         self._prefix = config.context.key_prefix
         self._url = config.context.redis_url
         self._client: redis.Redis | None = None
@@ -133,18 +68,22 @@ class MemoryStatsPlugin(ExactStatsPlugin):
 
     def position(self, since: int) -> int:
         """Tell the `seq` of the last record counted; begin a run after *since* if Redis knows of none."""
-        return int(cast("str", self._redis().eval(_POSITION, 1, self._keys[0], str(since))))
+        return int(cast("str", self._redis().eval(scripts.POSITION, 1, self._keys[0], str(since))))
 
     def record_batch(self, after: int, upto: int, infos: Sequence[ResponseInfo]) -> bool:
         """Count *infos* and move to *upto* if the place still is *after*; tell whether it was."""
-        pairs = _sums(infos)
+        pairs = sums(infos)
         limit = self.settings.max_records
         arguments = [str(after), str(upto), str(limit), str(MAX_PAIRS), infos[0]["timestamp"] if infos else ""]
-        arguments += [str(len(pairs)), str(len(_FIGURES))]
+        arguments += [str(len(pairs)), str(len(FIGURES))]
         for (key, model), figures in pairs.items():
-            arguments += [_json([key, model]), _json([key, "(other)"]), *(str(figures[name]) for name in _FIGURES)]
+            arguments += [_json([key, model]), _json([key, "(other)"]), *(str(figures[name]) for name in FIGURES)]
         arguments += [_json(_entry(info)) for info in infos[max(0, len(infos) - limit) :]]
-        return bool(self._redis().eval(_RECORD, len(self._keys), *self._keys, *arguments))
+        return bool(self._redis().eval(scripts.RECORD, len(self._keys), *self._keys, *arguments))
+
+    def restart(self, since: int) -> None:
+        """Forget what is counted and begin a run after *since*; who takes part goes on doing so."""
+        self._redis().eval(scripts.RESTART, len(self._keys), *self._keys, str(since))
 
     def place(self) -> int | None:
         """Tell the `seq` of the last record counted, without beginning a run; None: Redis knows of none."""
@@ -154,18 +93,18 @@ class MemoryStatsPlugin(ExactStatsPlugin):
     def begin(self, who: str, since: int) -> bool:
         """Join, and begin a run after *since*; False: others take part in one, which goes on."""
         keys = self._keys
-        return bool(self._redis().eval(_BEGIN, len(keys), *keys, who, str(PRESENT_FOR), str(since)))
+        return bool(self._redis().eval(scripts.BEGIN, len(keys), *keys, who, str(PRESENT_FOR), str(since)))
 
     def join(self, who: str) -> None:
         """Take part in the run as *who*, for `PRESENT_FOR` seconds from now."""
-        self._redis().eval(_JOIN, len(self._keys), *self._keys, who, str(PRESENT_FOR))
+        self._redis().eval(scripts.JOIN, len(self._keys), *self._keys, who, str(PRESENT_FOR))
 
     def leave(self, who: str) -> Run | None:
         """Take part no longer; the last to leave ends the run and is given what it was. None: no calls, or not ended.
 
         Nobody else is given it, and what is counted from now on is the next run's.
         """
-        found = cast("list[Any] | None", self._redis().eval(_LEAVE, len(self._keys), *self._keys, who))
+        found = cast("list[Any] | None", self._redis().eval(scripts.LEAVE, len(self._keys), *self._keys, who))
         if not found:
             return None
         seq, first, flat = found
@@ -186,7 +125,7 @@ def read(client: redis.Redis, prefix: str, key: str | None = None) -> dict[str, 
 
     Raises redis.RedisError if Redis cannot be asked.
     """
-    run_key, totals_key, newest_key, _ = _keys(prefix)
+    run_key, totals_key, newest_key, _ = scripts.keys(prefix)
     with client.pipeline(transaction=True) as ask:
         ask.hget(run_key, "first")
         ask.hgetall(totals_key)
@@ -198,13 +137,35 @@ def read(client: redis.Redis, prefix: str, key: str | None = None) -> dict[str, 
     return {**_run(totals, since=first, key=key).plain(), "newest": entries}
 
 
-def _keys(prefix: str) -> tuple[str, str, str, str]:
-    return f"{prefix}memory:run", f"{prefix}memory:totals", f"{prefix}memory:newest", f"{prefix}memory:present"
+class AuditView(Value, frozen=True, kw_only=True):
+    """What has been counted, to be compared with the ledger."""
+
+    since: int
+    """The place after which the run began."""
+    place: int
+    """The place of the last record counted."""
+    totals: dict[tuple[str, str], dict[str, int]]
+    """The FIGURES of each key and model, as `sums` gives them; those that are 0 included."""
 
 
-def _sums(infos: Sequence[ResponseInfo]) -> dict[tuple[str, str], dict[str, int]]:
-    """Add up a batch, so that Redis has few additions to make."""
-    pairs: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_FIGURES, 0))
+def audit_view(client: redis.Redis, prefix: str) -> AuditView | None:
+    """Read, at one moment, what is counted; None: no run, or one of a version that did not note its beginning.
+
+    It is `sums` of the records with *since* < seq ≤ *place* but for those among the plugin's dead letters. Beyond
+    MAX_PAIRS pairs, a key's model may be `(other)`: then only the sums by key are as exact.
+    Raises redis.RedisError if Redis cannot be asked.
+    """
+    run_key, totals_key, *_ = scripts.keys(prefix)
+    with client.pipeline(transaction=True) as ask:
+        ask.hmget(run_key, "since", "seq")
+        ask.hgetall(totals_key)
+        (since, place), totals = ask.execute()
+    return None if since is None else AuditView(since=int(since), place=int(place), totals=_pairs(totals))
+
+
+def sums(infos: Sequence[ResponseInfo]) -> dict[tuple[str, str], dict[str, int]]:
+    """Add *infos* up by key and model as the plugin does; FIGURES are the names. A model is never `(other)` here."""
+    pairs: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(FIGURES, 0))
     for info in infos:
         figures = pairs[info["key"], info["model"]]
         figures["requests"] += 1
@@ -219,15 +180,24 @@ def _sums(infos: Sequence[ResponseInfo]) -> dict[tuple[str, str], dict[str, int]
     return pairs
 
 
-def _run(totals: dict[str, str], *, since: str | None, upto: int = 0, key: str | None = None) -> Run:
-    """Put the totals of the pairs together, per model, most used first."""
-    models: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_FIGURES, 0))
+def _pairs(totals: dict[str, str]) -> dict[tuple[str, str], dict[str, int]]:
+    """Read the hash of the totals, whose fields are a figure's name and the pair as JSON."""
+    pairs: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(FIGURES, 0))
     for field, value in totals.items():
         name, bracket, pair = field.partition("[")
-        whose, model = json.loads(bracket + pair)
+        key, model = json.loads(bracket + pair)
+        pairs[key, model][name] = int(value)
+    return pairs
+
+
+def _run(totals: dict[str, str], *, since: str | None, upto: int = 0, key: str | None = None) -> Run:
+    """Put the totals of the pairs together, per model, most used first."""
+    models: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(FIGURES, 0))
+    for (whose, model), figures in _pairs(totals).items():
         if key in {None, whose}:
-            models[model][name] += int(value)
-    shown = [(model, _figures(sums)) for model, sums in models.items()]
+            for name, value in figures.items():
+                models[model][name] += value
+    shown = [(model, _figures(added)) for model, added in models.items()]
     shown.sort(key=lambda item: (-item[1].requests, item[0]))
     return Run(since=since if shown else None, models=tuple(shown), upto=upto)
 

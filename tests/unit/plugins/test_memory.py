@@ -343,3 +343,60 @@ def test_an_unreachable_redis_is_an_error_within_a_second(tmp_path: Path) -> Non
     with pytest.raises(redis.RedisError):
         plugin.position(0)
     plugin.cleanup()
+
+
+def test_what_is_counted_can_be_compared_with_the_records_from_where_the_run_began(
+    make: Make, client: redis.Redis
+) -> None:
+    infos = [info(1), info(2, key="other", duration=0.1), unknown(3), info(4, model="gpt-4")]
+    plugin = make()
+    plugin.position(6)
+
+    plugin.record_batch(6, 8, infos[:2])
+    plugin.record_batch(8, 9, [])
+    plugin.record_batch(9, 10, infos[2:])
+
+    view = memory.audit_view(client, "oneapi:")
+    assert view is not None
+    assert (view.since, view.place) == (6, 10)
+    assert view.totals == memory.sums(infos)
+
+
+@pytest.mark.parametrize("begun_by", ["position", "begin", "leave", "restart"])
+def test_a_run_knows_where_it_began(make: Make, client: redis.Redis, begun_by: str) -> None:
+    plugin = make()
+    if begun_by in {"leave", "restart"}:
+        plugin.position(0)
+        plugin.record_batch(0, 7, [info(1)])
+
+    begin: dict[str, Callable[[], object]] = {
+        "position": lambda: plugin.position(7),
+        "begin": lambda: plugin.begin("me", 7),
+        "leave": lambda: plugin.leave("me"),
+        "restart": lambda: plugin.restart(7),
+    }
+    begin[begun_by]()
+    plugin.record_batch(7, 8, [info(2)])
+
+    view = memory.audit_view(client, "oneapi:")
+    assert view is not None
+    assert (view.since, view.place, view.totals) == (7, 8, memory.sums([info(2)]))
+
+
+def test_before_there_is_a_run_there_is_nothing_to_compare(client: redis.Redis) -> None:
+    assert memory.audit_view(client, "oneapi:") is None
+
+
+def test_a_run_that_is_restarted_forgets_what_it_has_and_who_takes_part_stays(make: Make) -> None:
+    plugin = make()
+    plugin.join("other")
+    plugin.position(0)
+    plugin.record_batch(0, 2, [info(1), info(2)])
+
+    plugin.restart(1)
+    counted = plugin.record_batch(1, 2, [info(2)])
+
+    assert counted
+    stats = plugin.get_stats()
+    assert (stats["total_requests"], len(stats["newest"]), stats["since"]) == (1, 1, info(2)["timestamp"])
+    assert plugin.leave("me") is None
