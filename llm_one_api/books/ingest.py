@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
-from llm_one_api.stores.ledger.ledger import Ingested, Refused, unreadable
+from llm_one_api.stores.ledger.ingesting import Ingested, Refused, unreadable
 from llm_one_api.values import UsageRecord
 
 log = structlog.get_logger()

@@ -11,7 +11,9 @@ import msgspec
 import pytest
 from sqlalchemy import select
 
-from llm_one_api.stores.ledger.ledger import DatabaseError, Ingested, Ledger, unreadable
+from llm_one_api.stores.ledger.ingesting import Ingested, unreadable
+from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
+from llm_one_api.stores.ledger.rollups import TABLES
 from llm_one_api.stores.ledger.tables import refused_records
 from llm_one_api.values import Usage, UsageRecord
 from tests.harness.databases import empty_database
@@ -95,7 +97,7 @@ def test_what_is_no_text_at_all_is_kept_readable(ledger: Ledger) -> None:
 
 
 def test_the_reason_says_what_is_wrong_and_not_the_whole_row(ledger: Ledger) -> None:
-    ledger.ingest([record(end_user="somebody", cost=Decimal("1e30"))])
+    ledger.ingest([record(end_user="somebody", quota_cost=Decimal("1e30"))])
 
     [(reason, _)] = refused(ledger).values()
     assert reason.startswith("the database refuses it: ")
@@ -153,6 +155,7 @@ def test_a_right_that_is_missing_refuses_no_record(postgres_url: str) -> None:
         execute(ledger, [f"CREATE ROLE {role}", f"GRANT ALL ON ledger_seq, refused_records TO {role}"])
         execute(ledger, [f"GRANT ALL ON SEQUENCE refused_records_id_seq TO {role}"])
         execute(ledger, [f"GRANT SELECT ON records TO {role}"])
+        execute(ledger, [f"GRANT ALL ON {table.name} TO {role}" for table in TABLES])
         joined = "&" if "?" in url else "?"
         poor = Ledger(f"{url}{joined}options=-crole%3D{role}")
 

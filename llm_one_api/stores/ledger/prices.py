@@ -9,7 +9,9 @@ from decimal import Decimal
 from sqlalchemy import ColumnElement, Engine, and_, bindparam, func, or_, select, update
 
 from llm_one_api.stores.ledger.engine import reading
+from llm_one_api.stores.ledger.rollups import Rollups, lock
 from llm_one_api.stores.ledger.rows import Kept, to_record
+from llm_one_api.stores.ledger.sums import COLUMNS, Sums
 from llm_one_api.stores.ledger.tables import records
 from llm_one_api.values import UsageRecord, Value
 
@@ -46,9 +48,10 @@ class Change(Value, frozen=True, kw_only=True):
 class Prices:
     """Reads and changes costs, a bounded number of calls at a time, so that nobody waits for long."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Keep the engine, and the statement that changes."""
+    def __init__(self, engine: Engine, rollups: Rollups) -> None:
+        """Keep both, and the statement that changes."""
         self._engine = engine
+        self._rollups = rollups
         self._reading = reading(engine)
         self._change = (
             update(records)
@@ -106,18 +109,18 @@ class Prices:
         """Make *changes* in one transaction, in which all that sums up costs is corrected too; give whose were made."""
         if not changes:
             return set()
-        asked = (
-            select(_r.seq, _r.cost)
-            .where(_r.seq.in_([change.seq for change in changes]))
-            .order_by(_r.seq)
-            .with_for_update()
-        )
+        asked = select(_r.seq, *(_r[name] for name in COLUMNS)).where(_r.seq.in_([each.seq for each in changes]))
         with self._engine.begin() as connection:
-            now = {row.seq: row.cost for row in connection.execute(asked)}
-            made = [c for c in changes if c.seq in now and now[c.seq] == c.before]
+            lock(connection)
+            now = {row["seq"]: row for row in connection.execute(asked).mappings()}
+            made = [c for c in changes if c.seq in now and now[c.seq]["cost"] == c.before]
             if made:
                 connection.execute(
                     self._change,
                     [{"place": c.seq, "money": c.cost, "source": c.price_source, "day": c.price_date} for c in made],
                 )
+                sums = Sums()
+                for each in made:
+                    sums.give_cost(now[each.seq], each.cost)
+                self._rollups.add(connection, sums)
         return {change.seq for change in made}

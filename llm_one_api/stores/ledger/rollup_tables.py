@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, Text
 
-from llm_one_api.stores.ledger.tables import USAGE_COLUMNS, Moment, Money, metadata
+from llm_one_api.stores.ledger.tables import USAGE_COLUMNS, Moment, metadata
 
 DIMENSIONS = ("user", "key", "model", "endpoint", "stream", "outcome", "upstream")
 """By what rollups tell calls apart. Where a call had no upstream, it is an empty text."""
@@ -29,9 +29,12 @@ ROLLUP_COUNTS = (
     "with_ttft",
     "priced",
     "unpriced",
+    "cost_micros",
+    "cost_picos",
 )
-"""The whole-number columns of a rollup. `with_…` counts the calls of which the figure is known; `…_us` are microseconds,
-for sums of fractions depend on their order."""
+"""The columns of sums. They are whole numbers, for sums of fractions depend on their order, and SQLite has no decimals:
+`…_us` are microseconds, and a cost is `cost_micros` / 1e6 + `cost_picos` / 1e12 USD. `with_…` counts the calls of which
+a figure is known, `unpriced` those whose usage is known and their cost is not."""
 
 
 def _dimension(name: str) -> Column[Any]:
@@ -46,7 +49,6 @@ def _rollup(name: str) -> Table:
         Column("slot", Moment, primary_key=True, doc="Its begin, in UTC"),
         *map(_dimension, DIMENSIONS),
         *[Column(figure, BigInteger, nullable=False) for figure in ROLLUP_COUNTS],
-        Column("cost", Money, nullable=False),
         sqlite_with_rowid=False,
     )
 

@@ -10,9 +10,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
-from llm_one_api.stores.ledger import rollup_tables as rollup_tables  # known to `tables.metadata` by being imported
+from llm_one_api.stores.ledger.rollups import Rollups
 
 _FOLDER = Path(__file__).parent / "migrations"
+_SUMS_SINCE = "0003"
+"""The revision that last changed how sums are laid out: those of a ledger from before are made anew."""
 _LOCK = 0x6C6C6D31
 """An advisory lock of PostgreSQL's, so that two upgrades at a time wait for each other."""
 
@@ -44,6 +46,8 @@ def upgrade(engine: Engine) -> None:
         config.set_main_option("script_location", str(_FOLDER))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        if found is not None and found < _SUMS_SINCE:
+            Rollups(engine).rebuild_all(connection)
 
 
 def check(engine: Engine) -> None:

@@ -22,6 +22,7 @@ _USAGE = (
 _COUNTS = (
     "requests", "attempts", "sdk_retries", *_USAGE, "with_prompt_tokens", "with_completion_tokens", "with_tokens",
     "estimated", "partial", "audio_us", "duration_us", "with_duration", "ttft_us", "with_ttft", "priced", "unpriced",
+    "cost_micros", "cost_picos",
 )  # fmt: skip
 
 
@@ -29,7 +30,6 @@ def upgrade() -> None:
     """Make them."""
     postgres = op.get_bind().dialect.name == "postgresql"
     moment = sa.DateTime(timezone=postgres)
-    money = sa.Numeric(24, 12) if postgres else sa.BigInteger()
     identity = sa.BigInteger() if postgres else sa.Integer()
 
     op.add_column("ledger_seq", sa.Column("deleted", sa.BigInteger, nullable=False, server_default="0"))
@@ -62,7 +62,6 @@ def upgrade() -> None:
             sa.Column("slot", moment, primary_key=True),
             *_dimensions("user", "key", "model", "endpoint", "stream", "outcome", "upstream"),
             *[sa.Column(figure, sa.BigInteger, nullable=False) for figure in _COUNTS],
-            sa.Column("cost", money, nullable=False),
             sqlite_with_rowid=False,
         )
     for name in ("latencies_quarter", "latencies_hour"):

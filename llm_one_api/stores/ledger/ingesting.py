@@ -1,0 +1,200 @@
+"""Takes records into the ledger: each once, with what it adds to the sums, in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import msgspec
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, DBAPIError, StatementError
+
+from llm_one_api.stores.ledger.rollups import Rollups
+from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT, to_row
+from llm_one_api.stores.ledger.sums import Sums
+from llm_one_api.stores.ledger.tables import USAGE_COLUMNS, ledger_seq, records, refused_records
+from llm_one_api.values import UsageRecord, Value
+
+LONGEST_REASON = 1000
+TOO_OLD = "too_old"
+"""How the reason begins of a record that is older than those that were deleted: it may have been one of them."""
+_NOT_ASCII = re.compile(r"[^\t\n\r\x20-\x7e]+")
+
+MOST = 2**48
+"""A figure beyond this measures nothing, and a few of them would be more than a column of sums can hold."""
+MOST_SECONDS, MOST_DOLLARS = 1e9, Decimal(10**9)
+
+
+class Ingested(Value, frozen=True, kw_only=True):
+    """What became of a batch."""
+
+    new: int
+    known: int
+    """Were there already: sent again, without effect."""
+    refused: int
+    """Could not be kept; they stand in `refused_records`."""
+    last_seq: int
+
+
+class Refused(Value, frozen=True, kw_only=True):
+    """A record that cannot be kept."""
+
+    request_id: str
+    reason: str
+    line: str
+
+
+class Ingesting:
+    """Takes batches in, on one engine."""
+
+    def __init__(self, engine: Engine, rollups: Rollups) -> None:
+        """Keep both."""
+        self._engine = engine
+        self._rollups = rollups
+        dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
+        self._note_one = dialect.insert(refused_records).on_conflict_do_nothing(index_elements=["request_id"])
+
+    def ingest(self, batch: Sequence[UsageRecord], refused: Sequence[Refused] = ()) -> Ingested:
+        """Do what `Ledger.ingest` promises."""
+        with self._engine.begin() as connection:
+            return self.within(connection, batch, refused)
+
+    def within(self, connection: Connection, batch: Sequence[UsageRecord], refused: Sequence[Refused] = ()) -> Ingested:
+        """Do it as a part of the transaction of *connection*."""
+        last, deleted_before = connection.execute(_LOCK).one()
+        by_id: dict[str, UsageRecord] = {}
+        for record in batch:
+            by_id.setdefault(id_of(record), record)
+        known = self._known(connection, list(by_id))
+        fresh, bad = [], list(refused)
+        for name, record in by_id.items():
+            if name in known:
+                continue
+            if reason := _why_not(record, deleted_before):
+                bad.append(refusal(record, reason))
+            else:
+                fresh.append(record)
+        sums = Sums()
+        kept = self._insert(connection, fresh, last, sums, bad)
+        self._note(connection, bad)
+        if kept:
+            connection.execute(update(ledger_seq).values(n=last + kept))
+            self._rollups.add(connection, sums)
+        # Of a batch's records, all that are not new and were not refused just now were known.
+        known_too = len(batch) - kept - (len(bad) - len(refused))
+        return Ingested(new=kept, known=known_too, refused=len(bad), last_seq=last + kept)
+
+    @staticmethod
+    def _known(connection: Connection, ids: list[str]) -> set[str]:
+        found: set[str] = set()
+        for table in (records, refused_records):
+            for start in range(0, len(ids), 500):
+                asked = select(table.c.request_id).where(table.c.request_id.in_(ids[start : start + 500]))
+                found.update(connection.execute(asked).scalars())
+        return found
+
+    def _insert(
+        self, connection: Connection, fresh: list[UsageRecord], last: int, sums: Sums, bad: list[Refused]
+    ) -> int:
+        """Insert all at once; where one cannot be kept, find it by inserting one by one, and put it with the *bad*.
+
+        What was kept is added to *sums*; gives how many were.
+        """
+        if not fresh:
+            return 0
+        try:
+            rows = [to_row(r, last + n) for n, r in enumerate(fresh, 1)]
+            with connection.begin_nested():
+                connection.execute(insert(records), rows)
+        except Exception as error:
+            if not _is_of_the_values(error):
+                raise
+            rows = []
+            for record in fresh:
+                try:
+                    row = to_row(record, last + len(rows) + 1)
+                    with connection.begin_nested():
+                        connection.execute(insert(records), [row])
+                except Exception as error:
+                    if not _is_of_the_values(error):
+                        raise
+                    bad.append(refusal(record, f"the database refuses it: {_cause(error)}"))
+                else:
+                    rows.append(row)
+        for row in rows:
+            sums.add(row)
+        return len(rows)
+
+    def _note(self, connection: Connection, bad: Sequence[Refused]) -> None:
+        """Set refused records aside, each once."""
+        now = datetime.now(UTC)
+        for one in bad:
+            values = {"request_id": one.request_id, "reason": one.reason, "line": one.line, "at": now}
+            connection.execute(self._note_one, values)
+
+
+_LOCK = update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n, ledger_seq.c.deleted_before)
+
+
+def _why_not(record: UsageRecord, deleted_before: datetime | None) -> str | None:
+    """Tell why *record* cannot be kept; None: it can."""
+    if deleted_before is not None and record.at < deleted_before:
+        return f"{TOO_OLD}: calls before {deleted_before.isoformat(timespec='seconds')} are no longer kept one by one"
+    usage = record.usage
+    for name in USAGE_COLUMNS:
+        figure = getattr(usage, name)
+        if figure is not None and not 0 <= figure <= MOST:
+            return f"{name} is no count"
+    for name, seconds in (("duration", record.duration), ("ttft", record.ttft), ("audio_seconds", usage.audio_seconds)):
+        if seconds is not None and not 0 <= seconds <= MOST_SECONDS:
+            return f"{name} is no time"
+    if record.cost is not None and not abs(record.cost) <= MOST_DOLLARS:
+        return "cost is no amount"
+    return None
+
+
+def _is_of_the_values(error: Exception) -> bool:
+    """Tell whether the values of a record are at fault, and not the database, its tables or our rights in it.
+
+    When in doubt it is the database: then the batch waits and comes again, and a refused record does not. So it is
+    where a row breaks a constraint too, for what is looked up under the lock leaves no other reason.
+    """
+    if isinstance(error, StatementError) and not isinstance(error, DBAPIError):
+        return isinstance(error.orig, (ArithmeticError, ValueError))  # met while the values were made ready
+    return isinstance(error, (DataError, ArithmeticError, ValueError))
+
+
+def _cause(error: Exception) -> str:
+    """Name what the driver said in a line, without what SQLAlchemy and PostgreSQL add: the statement, the whole row."""
+    cause = getattr(error, "orig", None) or error
+    said = getattr(getattr(cause, "diag", None), "message_primary", None) or str(cause).partition("\n")[0]
+    return f"{type(cause).__name__}: {said}".replace(NUL, REPLACEMENT)[:LONGEST_REASON]
+
+
+def refusal(record: UsageRecord, reason: str) -> Refused:
+    """Set *record* aside with the reason."""
+    return Refused(request_id=id_of(record), reason=reason, line=ascii_json(msgspec.json.encode(record).decode()))
+
+
+def unreadable(line: str, reason: str) -> Refused:
+    """Set a line aside that is no record; a digest of it is its name, so that it is noted once."""
+    digest = hashlib.sha256(line.encode("utf-8", "backslashreplace")).hexdigest()[:32]
+    return Refused(request_id=f"line:{digest}", reason=reason[:LONGEST_REASON], line=ascii_json(line))
+
+
+def ascii_json(text: str) -> str:
+    """Write JSON, or what should be some, in ASCII alone: there is no database that refuses it.
+
+    All else can only stand in JSON's strings, where an escape means the same, so JSON stays JSON of the same meaning.
+    """
+    return _NOT_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def id_of(record: UsageRecord) -> str:
+    """Give the id of *record* as it stands in the tables."""
+    return record.request_id.replace(NUL, REPLACEMENT)

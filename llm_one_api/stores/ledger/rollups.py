@@ -1,0 +1,160 @@
+"""The ledger's sums in its tables: added to with each ingest, made anew from the records, compared with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, delete, func, select, update
+
+from llm_one_api.stores.ledger.adding import Adding
+from llm_one_api.stores.ledger.engine import reading
+from llm_one_api.stores.ledger.rollup_tables import (
+    latencies_hour,
+    latencies_quarter,
+    rollups_hour,
+    rollups_quarter,
+)
+from llm_one_api.stores.ledger.sums import COLUMNS, HOUR, Rows, Sums, differing, hour_of
+from llm_one_api.stores.ledger.tables import ledger_seq, records
+from llm_one_api.values import Value
+
+TABLES = (rollups_quarter, rollups_hour, latencies_quarter, latencies_hour)
+QUARTERS = (rollups_quarter, latencies_quarter)
+
+_r = records.c
+_PAGE = 2000
+_of_records = [_r[name] for name in COLUMNS]
+
+
+class Difference(Value, frozen=True, kw_only=True):
+    """A sum that is not what the records come to."""
+
+    table: str
+    slot: datetime
+    dimensions: dict[str, Any]
+    column: str
+    records: int
+    sums: int
+
+
+class Rollups:
+    """Sums by quarters and by hours. What takes a connection is a part of that connection's transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Keep the engine, and the statements."""
+        self._engine = engine
+        self._reading = reading(engine)
+        self._add = {table: Adding(table, engine.dialect) for table in TABLES}
+
+    def add(self, connection: Connection, sums: Sums) -> None:
+        """Add *sums* to what is there."""
+        for table, rows in sums.tables():
+            self._add[table](connection, rows)
+
+    def differences(self, since: datetime, until: datetime) -> Iterator[Difference]:
+        """Compare the sums of the hours from *since* until before *until* with their records, an hour at a time.
+
+        Each hour is read at one moment, so an ingest that runs at the same time makes no difference. Hours of which
+        records may have been deleted are left out, and so are quarters that are not kept as long.
+        """
+        for hour in self._hours(since, until):
+            with self._one_moment() as connection:
+                kept_since = connection.execute(select(func.min(rollups_quarter.c.slot))).scalar()
+                expected = dict(_sum_up(connection, hour).tables())
+                for table in TABLES:
+                    if table in QUARTERS and (kept_since is None or hour < hour_of(kept_since)):
+                        continue
+                    yield from _differences(table, expected[table], _read(connection, table, hour))
+
+    def rebuild(self, since: datetime, until: datetime) -> None:
+        """Make the sums of the hours from *since* until before *until* anew from their records, an hour at a time.
+
+        Hours of which records may have been deleted keep the sums that they have.
+        """
+        for hour in self._hours(since, until):
+            with self._engine.begin() as connection:
+                lock(connection)
+                self._make_anew(connection, hour)
+
+    def rebuild_all(self, connection: Connection) -> None:
+        """Make all sums anew, from all records, in the transaction of *connection*."""
+        for table in TABLES:
+            connection.execute(delete(table))
+        at = connection.execute(select(func.min(_r.at))).scalar()
+        while at is not None:
+            self.add(connection, _sum_up(connection, hour_of(at)))
+            at = connection.execute(select(func.min(_r.at)).where(_r.at >= hour_of(at) + HOUR)).scalar()
+
+    def _make_anew(self, connection: Connection, hour: datetime) -> None:
+        for table in TABLES:
+            connection.execute(delete(table).where(*_within(table, hour)))
+        self.add(connection, _sum_up(connection, hour))
+
+    def _hours(self, since: datetime, until: datetime) -> Iterator[datetime]:
+        """Give the hours that have records or sums, and of which nothing was deleted."""
+        with self._reading.connect() as connection:
+            deleted_before = connection.execute(select(ledger_seq.c.deleted_before)).scalar_one()
+        hour = hour_of(since)
+        if deleted_before is not None and deleted_before > hour:
+            hour = hour_of(deleted_before - timedelta(microseconds=1)) + HOUR
+        while hour < until:
+            with self._reading.connect() as connection:
+                nexts = [
+                    connection.execute(select(func.min(column)).where(column >= hour, column < until)).scalar()
+                    for column in (_r.at, *[table.c.slot for table in TABLES])
+                ]
+            found = [each for each in nexts if each is not None]
+            if not found:
+                return
+            hour = hour_of(min(found))
+            yield hour
+            hour += HOUR
+
+    def _one_moment(self) -> Connection:
+        """Connect for reading what all is of the same moment; on SQLite it is anyway."""
+        connection = self._reading.connect()
+        if connection.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        return connection
+
+
+def lock(connection: Connection) -> int:
+    """Keep all others from adding to the ledger until the transaction ends; gives the last `seq`."""
+    statement = update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n)
+    return int(connection.execute(statement).scalar_one())
+
+
+def _sum_up(connection: Connection, hour: datetime) -> Sums:
+    """Add up the records of an hour, a page at a time."""
+    sums = Sums()
+    asked = select(_r.seq, *_of_records).where(_r.at >= hour, _r.at < hour + HOUR)
+    with connection.execute(asked, execution_options={"yield_per": _PAGE}) as found:
+        for row in found.mappings():
+            sums.add(row)
+    return sums
+
+
+def _within(table: Table, hour: datetime) -> tuple[Any, Any]:
+    return table.c.slot >= hour, table.c.slot < hour + HOUR
+
+
+def _read(connection: Connection, table: Table, hour: datetime) -> Rows:
+    keys = len(table.primary_key.columns)
+    found = connection.execute(select(table).where(*_within(table, hour)))
+    return {tuple(row[:keys]): list(row[keys:]) for row in found}
+
+
+def _differences(table: Table, expected: Rows, found: Rows) -> Iterator[Difference]:
+    names = [column.name for column in table.columns]
+    keys = len(table.primary_key.columns)
+    for key, number, mine, theirs in differing(expected, found):
+        yield Difference(
+            table=table.name,
+            slot=key[0],
+            dimensions=dict(zip(names[1:keys], key[1:], strict=True)),
+            column=names[keys + number],
+            records=mine,
+            sums=theirs,
+        )
