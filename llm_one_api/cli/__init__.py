@@ -13,6 +13,7 @@ COMMANDS = {
     "db": "Create or upgrade the ledger's tables.",
     "prices": "List calls without a cost, and give them one.",
     "demo-upstream": "Answer like a provider, for trying things out.",
+    "bench": "Measure how fast it is on this machine.",
     "conformance": "Check that every figure a gateway records is true.",
 }
 """Command → its one-line help; `check-config` lives in `check_config.py` as `command`."""
