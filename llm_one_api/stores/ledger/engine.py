@@ -125,6 +125,14 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(reads_only=True)
 
 
+def one_moment(engine: Engine) -> Connection:
+    """Connect to a `reading` *engine* for a transaction in which all that is read is of the same moment."""
+    connection = engine.connect()
+    if engine.dialect.name == "postgresql":  # on SQLite it is anyway
+        connection.execution_options(isolation_level="REPEATABLE READ")
+    return connection
+
+
 def unsynced(engine: Engine) -> Engine:
     """Give *engine* for transactions that a power cut (no kill) may undo: on SQLite they wait for no disk."""
     return engine.execution_options(may_be_undone=True)

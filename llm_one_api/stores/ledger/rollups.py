@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, delete, func, select, update
 
 from llm_one_api.stores.ledger.adding import Adding
-from llm_one_api.stores.ledger.engine import reading
+from llm_one_api.stores.ledger.engine import one_moment, reading
 from llm_one_api.stores.ledger.rollup_tables import (
     latencies_hour,
     latencies_quarter,
@@ -60,7 +60,7 @@ class Rollups:
         records may have been deleted are left out, and so are quarters that are not kept as long.
         """
         for hour in self._hours(since, until):
-            with self._one_moment() as connection:
+            with one_moment(self._reading) as connection:
                 kept_since = connection.execute(select(func.min(rollups_quarter.c.slot))).scalar()
                 expected = dict(_sum_up(connection, hour).tables())
                 for table in TABLES:
@@ -111,13 +111,6 @@ class Rollups:
             hour = hour_of(min(found))
             yield hour
             hour += HOUR
-
-    def _one_moment(self) -> Connection:
-        """Connect for reading what all is of the same moment; on SQLite it is anyway."""
-        connection = self._reading.connect()
-        if connection.dialect.name == "postgresql":
-            connection.execution_options(isolation_level="REPEATABLE READ")
-        return connection
 
 
 def lock(connection: Connection) -> int:

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Engine, case, func, select, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    and_,
+    case,
+    cast,
+    func,
+    select,
+    type_coerce,
+)
 
+from llm_one_api.stores.ledger.engine import one_moment
 from llm_one_api.stores.ledger.prices import UNPRICED
+from llm_one_api.stores.ledger.rollup_tables import rollups_hour, rollups_quarter
 from llm_one_api.stores.ledger.rows import to_record
-from llm_one_api.stores.ledger.tables import records
+from llm_one_api.stores.ledger.sums import HOUR, MILLION, QUARTER, UNKNOWN_MODEL, hour_of, quarter_of
+from llm_one_api.stores.ledger.tables import DOLLAR, ledger_seq, records
 from llm_one_api.values import FAILED, UsageRecord, Value
 
 _r = records.c
@@ -44,83 +60,149 @@ class ModelStats(Value, frozen=True, kw_only=True):
     """Calls whose usage is known, and their cost is not."""
 
 
+class Part(NamedTuple):
+    """A stretch of time, and the table that tells what was in it."""
+
+    table: Table
+    since: datetime
+    until: datetime
+
+
 def summary(engine: Engine, since: datetime, until: datetime, key: str | None) -> list[ModelStats]:
-    """Sum up by model what was admitted from *since* until before *until*, the busiest first."""
-    asked = (
-        select(
-            _r.model,
-            _r.outcome,
-            func.count().label("requests"),
-            func.sum(case((_r.stream, 1), else_=0)).label("streams"),
-            *[func.coalesce(func.sum(_r[name]), 0).label(name) for name in _TOKENS],
-            func.count(_r.total_tokens).label("with_tokens"),
-            func.coalesce(func.sum(_r.duration), 0.0).label("duration"),
-            func.count(_r.duration).label("with_duration"),
-            func.coalesce(func.sum(_r.ttft), 0.0).label("ttft"),
-            func.count(_r.ttft).label("with_ttft"),
-            *_costs(engine),
-            func.count(_r.cost).label("priced"),
-            func.sum(case((UNPRICED, 1), else_=0)).label("unpriced"),
-        )
-        .where(_r.at >= since, _r.at < until)
-        .group_by(_r.model, _r.outcome)
-    )
-    if key is not None:
-        asked = asked.where(_r.key == key)
-    with engine.connect() as connection:
-        rows = connection.execute(asked).mappings().all()
+    """Sum up by model what was admitted from *since* until before *until*, the busiest first.
+
+    Whole hours and quarters are read as sums; what is left at both ends is read from the records. Where those are
+    deleted, the hour counts in which the end lies.
+    """
     by_model: dict[str, list[Any]] = {}
-    for row in rows:
-        by_model.setdefault(row["model"], []).append(row)
+    with one_moment(engine) as connection:
+        for part in _parts(connection, since, until):
+            asked = _asked(part, key, is_postgresql=engine.dialect.name == "postgresql")
+            for row in connection.execute(asked).mappings():
+                by_model.setdefault(row["model"], []).append(row)
     found = [_of_model(model, rows) for model, rows in by_model.items()]
     return sorted(found, key=lambda stats: (-stats.requests, stats.model))
 
 
-_MILLION = 10**6
+def _parts(connection: Connection, since: datetime, until: datetime) -> Iterator[Part]:
+    """Split the time into parts, each told by the coarsest table that tells it exactly."""
+    deleted_before = connection.execute(select(ledger_seq.c.deleted_before)).scalar_one()
+    first, last = hour_of(since), hour_of(until)
+    begin = first if first == since else first + HOUR
+    if begin > last:  # both ends lie in one hour
+        yield from _in_hour(since, until, deleted_before)
+        return
+    if since < begin:
+        yield from _in_hour(since, begin, deleted_before)
+    yield Part(rollups_hour, begin, last)
+    if last < until:
+        yield from _in_hour(last, until, deleted_before)
 
 
-def _costs(engine: Engine) -> list[ColumnElement[Any]]:
-    """Sum up costs. SQLite's are whole numbers, whose sums could outgrow it: high and low digits are summed apart."""
-    if engine.dialect.name == "postgresql":
-        return [func.coalesce(func.sum(_r.cost), 0).label("cost")]
-    units = type_coerce(_r.cost, BigInteger)
+def _in_hour(since: datetime, until: datetime, deleted_before: datetime | None) -> Iterator[Part]:
+    hour = hour_of(since)
+    if deleted_before is not None and hour < deleted_before:
+        yield Part(rollups_hour, hour, hour + HOUR)
+        return
+    quarter = quarter_of(since)
+    begin, end = quarter if quarter == since else quarter + QUARTER, quarter_of(until)
+    if begin >= end:
+        yield Part(records, since, until)
+        return
+    yield from (Part(records, since, begin), Part(rollups_quarter, begin, end), Part(records, end, until))
+
+
+def _asked(part: Part, key: str | None, *, is_postgresql: bool) -> Select[Any]:
+    """Sum up a part by model and outcome."""
+    columns = part.table.c
+    if part.table is records:
+        time, sums = columns.at, _of_records(is_postgresql=is_postgresql)
+    else:
+        time, sums = columns.slot, _of_sums(columns)
+    asked = select(*sums).where(time >= part.since, time < part.until).group_by(sums[0], columns.outcome)
+    return asked if key is None else asked.where(columns.key == key)
+
+
+_SUMMED = (
+    *_TOKENS, "with_tokens", "duration_us", "with_duration", "ttft_us",
+    "with_ttft", "cost_micros", "cost_picos", "priced", "unpriced",
+)  # fmt: skip
+
+
+def _of_sums(columns: Any) -> list[ColumnElement[Any]]:
     return [
-        func.coalesce(func.sum(units // _MILLION), 0).label("cost_high"),
-        func.coalesce(func.sum(units % _MILLION), 0).label("cost_low"),
+        columns.model,
+        columns.outcome,
+        func.sum(columns.requests).label("requests"),
+        func.sum(case((columns.stream, columns.requests), else_=0)).label("streams"),
+        *[func.sum(columns[name]).label(name) for name in _SUMMED],
     ]
 
 
-def _cost(row: Any) -> Decimal:
-    if "cost" in row:
-        return Decimal(row["cost"])
-    return Decimal(row["cost_high"] * _MILLION + row["cost_low"]).scaleb(-12)
+def _microseconds(seconds: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(func.round(seconds * MILLION), BigInteger)
+
+
+_no_model = and_(_r.outcome == "rejected", _r.error == "model_not_found")
+
+
+def _of_records(*, is_postgresql: bool) -> list[ColumnElement[Any]]:
+    micros: Any
+    picos: Any
+    if is_postgresql:
+        micros, picos = func.floor(_r.cost * MILLION), func.mod(_r.cost * DOLLAR, MILLION)
+    else:
+        units = type_coerce(_r.cost, BigInteger)
+        micros, picos = units // MILLION, units % MILLION
+    return [
+        case((_no_model, UNKNOWN_MODEL), else_=_r.model).label("model"),
+        _r.outcome,
+        func.count().label("requests"),
+        func.sum(case((_r.stream, 1), else_=0)).label("streams"),
+        *[func.coalesce(func.sum(_r[name]), 0).label(name) for name in _TOKENS],
+        func.count(_r.total_tokens).label("with_tokens"),
+        func.coalesce(func.sum(_microseconds(_r.duration)), 0).label("duration_us"),
+        func.count(_r.duration).label("with_duration"),
+        func.coalesce(func.sum(_microseconds(_r.ttft)), 0).label("ttft_us"),
+        func.count(_r.ttft).label("with_ttft"),
+        func.coalesce(func.sum(micros), 0).label("cost_micros"),
+        func.coalesce(func.sum(picos), 0).label("cost_picos"),
+        func.count(_r.cost).label("priced"),
+        func.sum(case((UNPRICED, 1), else_=0)).label("unpriced"),
+    ]
 
 
 def _of_model(model: str, rows: Sequence[Any]) -> ModelStats:
-    def total(name: str) -> Any:
-        return sum(row[name] for row in rows)
+    def total(name: str) -> int:
+        return sum(int(row[name]) for row in rows)
 
-    outcomes = {row["outcome"]: int(row["requests"]) for row in rows}
+    def mean(name: str, of: str, unit: int, places: int) -> float | None:
+        count = total(of)
+        return round(total(name) / unit / count, places) if count else None
+
+    outcomes: dict[str, int] = {}
+    for row in rows:
+        outcomes[row["outcome"]] = outcomes.get(row["outcome"], 0) + int(row["requests"])
     failed = sum(count for outcome, count in outcomes.items() if outcome in FAILED)
     judged = failed + outcomes.get("success", 0)
-    with_tokens, with_duration, with_ttft = total("with_tokens"), total("with_duration"), total("with_ttft")
+    cost = Decimal(total("cost_micros") * MILLION + total("cost_picos")).scaleb(-12)
     return ModelStats(
         model=model,
-        requests=int(total("requests")),
-        streams=int(total("streams")),
+        requests=total("requests"),
+        streams=total("streams"),
         outcomes=dict(sorted(outcomes.items())),
         error_rate=round(failed / judged, 6) if judged else None,
-        prompt_tokens=int(total("prompt_tokens")),
-        completion_tokens=int(total("completion_tokens")),
-        total_tokens=int(total("total_tokens")),
-        requests_with_tokens=int(with_tokens),
-        avg_tokens=round(int(total("total_tokens")) / with_tokens, 3) if with_tokens else None,
-        duration=round(float(total("duration")), 6),
-        avg_duration=round(float(total("duration")) / with_duration, 6) if with_duration else None,
-        avg_ttft=round(float(total("ttft")) / with_ttft, 6) if with_ttft else None,
-        cost=sum(map(_cost, rows), Decimal(0)) if total("priced") else None,
-        requests_priced=int(total("priced")),
-        requests_unpriced=int(total("unpriced")),
+        prompt_tokens=total("prompt_tokens"),
+        completion_tokens=total("completion_tokens"),
+        total_tokens=total("total_tokens"),
+        requests_with_tokens=total("with_tokens"),
+        avg_tokens=mean("total_tokens", "with_tokens", 1, 3),
+        duration=total("duration_us") / MILLION,
+        avg_duration=mean("duration_us", "with_duration", MILLION, 6),
+        avg_ttft=mean("ttft_us", "with_ttft", MILLION, 6),
+        cost=cost if total("priced") else None,
+        requests_priced=total("priced"),
+        requests_unpriced=total("unpriced"),
     )
 
 
