@@ -162,6 +162,9 @@ cursors = Table(
     Column("retry_at", Float, nullable=False),
     Column("error", Text),
     Column("seen_at", Float, nullable=False),
+    Column("in_hand", BigInteger, doc="The record that the plugin has just been given, where that is noted"),
+    Column("refusals", Integer, nullable=False, server_default="0", doc="How often in a row the next was refused"),
+    Column("deaths", Integer, nullable=False, server_default="0", doc="How often the process ended with it in hand"),
 )
 """How far each plugin has come."""
 

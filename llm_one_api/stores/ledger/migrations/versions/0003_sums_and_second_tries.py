@@ -34,6 +34,9 @@ def upgrade() -> None:
 
     op.add_column("ledger_seq", sa.Column("deleted", sa.BigInteger, nullable=False, server_default="0"))
     op.add_column("ledger_seq", sa.Column("deleted_before", moment))
+    op.add_column("cursors", sa.Column("in_hand", sa.BigInteger))
+    op.add_column("cursors", sa.Column("refusals", sa.Integer, nullable=False, server_default="0"))
+    op.add_column("cursors", sa.Column("deaths", sa.Integer, nullable=False, server_default="0"))
     op.create_table(
         "dead_letters",
         sa.Column("id", identity, primary_key=True, autoincrement=True),
