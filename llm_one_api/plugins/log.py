@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Literal, Protocol
 
+import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from llm_one_api.plugins.interfaces import PluginConfig, ResponseInfo, StatsPlugin
@@ -21,6 +23,9 @@ _FURTHER = (
 )  # fmt: skip
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class LogSettings(BaseModel):
     """The section `stats.log`."""
 
@@ -33,8 +38,8 @@ class LogSettings(BaseModel):
 class Lines(Protocol):
     """Where lines go."""
 
-    def write(self, line: str) -> None:
-        """Write one line, or raise."""
+    def write(self, *lines: str) -> None:
+        """Write all, or raise."""
 
     def close(self) -> None:
         """Stop writing."""
@@ -43,14 +48,14 @@ class Lines(Protocol):
 class Console:
     """Writes lines to the terminal that the process was started on."""
 
-    def write(self, line: str) -> None:
-        """Print *line* in UTF-8, whatever the terminal claims to speak: the line has Chinese words in it."""
+    def write(self, *lines: str) -> None:
+        """Print *lines* in UTF-8, whatever the terminal claims to speak: they have Chinese words in them."""
         # Not sys.stdout: Celery puts a logger in its place, which would write something before each line.
         out = sys.__stdout__
         if out is None:
             return  # a process without a terminal
         out.flush()
-        out.buffer.write((line + "\n").encode("utf-8", "backslashreplace"))
+        out.buffer.write("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
         out.buffer.flush()
 
     def close(self) -> None:
@@ -66,6 +71,7 @@ class LogStatsPlugin(StatsPlugin):
         """Read the section; nothing is opened yet."""
         super().__init__(config)
         self.settings = LogSettings.model_validate(dict(config))
+        self._line = json_line if self.settings.format == "json" else text_line
         self._lines: Lines | None = None
 
     def initialize(self) -> None:
@@ -74,7 +80,11 @@ class LogStatsPlugin(StatsPlugin):
 
     def record_response(self, response_info: ResponseInfo) -> None:
         """Write one line; raise if it could not be written."""
-        self._opened().write((json_line if self.settings.format == "json" else text_line)(response_info))
+        self._opened().write(self._line(response_info))
+
+    def record_responses(self, response_infos: Sequence[ResponseInfo]) -> None:
+        """Write several lines at once; raise, having written none, if that fails."""
+        self._opened().write(*map(self._line, response_infos))
 
     def cleanup(self) -> None:
         """Close the file."""
@@ -108,6 +118,7 @@ class LogStatsPlugin(StatsPlugin):
 def json_line(info: ResponseInfo) -> str:
     """Write one call as a JSON object: the founding document's keys in its order, then ours."""
     usage: Usage = info["usage"]
+    cost: Decimal | None = info["cost"]
     return _json({
         "event": info["event"],
         "model": info["model"],
@@ -122,7 +133,8 @@ def json_line(info: ResponseInfo) -> str:
         "ttft": _rounded(info["ttft"]),
         "usage_source": info["usage_source"],
         "usage_parts": {name: value for name in _PARTS if (value := getattr(usage, name)) is not None},
-        "cost": info["cost"],
+        # With all its digits, as text: a JSON number would be read as a float.
+        "cost": None if cost is None else format(cost, "f"),
         "price_source": info["price_source"],
         "price_date": info["price_date"],
     })  # fmt: skip
@@ -148,9 +160,7 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _json(event: dict[str, Any]) -> str:
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_exact)
-
-
-def _exact(value: object) -> str:
-    """Write money with all its digits, as text: a JSON number would be read as a float."""
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
+    try:
+        return _encode(event).decode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=str)

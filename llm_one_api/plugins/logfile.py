@@ -4,8 +4,8 @@ Locking and rotation are concurrent-log-handler's. Four things it does not promi
 
 * A line that could not be written is an error for the caller (the library prints it and goes on), so that the
   delivery repeats it.
-* A line is one `write`. What a full disk or a killed process leaves of one is cut off before the next is written,
-  so that no line is torn.
+* What is appended at a time is one `write`, whole or not at all. What a killed process leaves of a line is cut off
+  before the next is written, so that no line is torn.
 * Rotation by size renames the live file last and in one step. The library renames it to a random name first: a process
   killed in between leaves its lines in a file that nobody looks for.
 * Midnight is the configured zone's, not the machine's.
@@ -59,9 +59,12 @@ class RotatingFile:
         self._path = log.file
         self._handler = _Daily(log.file, log.backup_count, zone) if size is None else _Sized(log.file, log, size)
 
-    def write(self, line: str) -> None:
-        """Append *line*, whole; raises OSError, leaving nothing of it behind, if that fails."""
-        self._handler.emit(logging.makeLogRecord({"msg": line}))
+    def write(self, *lines: str) -> None:
+        """Append *lines*, all of them; raises OSError, leaving nothing of them behind, if that fails.
+
+        They are locked for and written once, and go into the same file: to a rotation they are as one line.
+        """
+        self._handler.emit(logging.makeLogRecord({"msg": "\n".join(lines)}))
 
     def begin_kind(self, *, json: bool) -> None:
         """Begin a new file if the lines of the present one are of the other kind: JSON objects, or text."""
@@ -73,7 +76,7 @@ class RotatingFile:
 
 
 class _Careful(ConcurrentRotatingFileHandler):
-    """Writes a line whole or not at all."""
+    """Writes whole or not at all."""
 
     def __init__(self, path: Path, backup_count: int, size: int) -> None:
         # a+: the file's last byte is looked at.
@@ -85,7 +88,7 @@ class _Careful(ConcurrentRotatingFileHandler):
         raise  # noqa: PLE0704
 
     def do_write(self, msg: str) -> None:
-        """Write one line with one system call. The lock is held."""
+        """Write what is one line, or several, with one system call. The lock is held."""
         if self.stream is None or self.stream.closed:
             self.stream = self.do_open()
         fd = self.stream.fileno()
@@ -99,7 +102,7 @@ class _Careful(ConcurrentRotatingFileHandler):
             raise
         if written < len(line):
             os.ftruncate(fd, end)
-            raise OSError(f"the disk took {written} of {len(line)} bytes of a line")
+            raise OSError(f"the disk took {written} of {len(line)} bytes")
 
 
 class _Sized(_Careful):

@@ -90,6 +90,23 @@ def test_a_stream_is_called_one() -> None:
     assert json.loads(json_line(info(stream=True)))["stream"] is True
 
 
+@pytest.mark.parametrize("written", ["json", "text"])
+def test_several_calls_at_once_are_as_many_lines_as_one_by_one(tmp_path: Path, written: str) -> None:
+    calls = [info(number, model=f"m{number}") for number in range(3)]
+    for name in ("together", "apart"):
+        plugin = LogStatsPlugin(PluginConfig({"format": written}, context(tmp_path / name)))
+        if name == "together":
+            plugin.record_responses(calls)
+        else:
+            for call in calls:
+                plugin.record_response(call)
+        plugin.cleanup()
+
+    together, apart = ((tmp_path / name / "logs/llm-one-api.log").read_text() for name in ("together", "apart"))
+    assert together == apart
+    assert together.count("\n") == 3
+
+
 def test_each_file_is_of_one_kind_however_often_the_format_is_changed(tmp_path: Path) -> None:
     where = context(tmp_path)
     for written in ("text", "json", "json", "text", "json"):

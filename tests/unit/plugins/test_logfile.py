@@ -137,6 +137,28 @@ def test_what_a_killed_process_left_of_a_line_is_cut_off(tmp_path: Path, torn: s
     assert path.read_text() == torn[: torn.rfind("\n") + 1] + '{"c":3}\n'
 
 
+def test_lines_that_come_together_go_into_one_file(tmp_path: Path) -> None:
+    with opened(tmp_path / "x.log", rotate="size:1KB") as file:
+        file.write("a" * 600, "b" * 600)
+        file.write("c", "d")
+
+    assert files(tmp_path) == {"x.log.1": "a" * 600 + "\n" + "b" * 600 + "\n", "x.log": "c\nd\n"}
+
+
+def test_of_lines_that_come_together_and_find_no_room_none_is_left_behind(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    kept = "a" * (2**20 - 31) + "\n"
+    path.write_text(kept)
+
+    with opened(path) as file:
+        with at_most(2**20), pytest.raises(OSError, match="took 30 of 42 bytes"):
+            file.write("b" * 20, "c" * 20)
+        assert path.read_text() == kept
+        file.write("d")
+
+    assert path.read_text() == kept + "d\n"
+
+
 def test_a_line_that_finds_no_room_is_an_error_and_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tmp_path / "x.log"
     kept = "a" * (2**20 - 11) + "\n"
