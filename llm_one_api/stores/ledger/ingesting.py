@@ -8,12 +8,14 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import itemgetter
 
 import msgspec
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, StatementError
 
+from llm_one_api.stores.ledger.bulk import Inserting
 from llm_one_api.stores.ledger.rollups import Rollups
 from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT, to_row
 from llm_one_api.stores.ledger.sums import Sums
@@ -56,6 +58,7 @@ class Ingesting:
         """Keep both."""
         self._engine = engine
         self._rollups = rollups
+        self._insert_rows = Inserting(records, engine.dialect)
         dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
         self._note_one = dialect.insert(refused_records).on_conflict_do_nothing(index_elements=["request_id"])
 
@@ -110,7 +113,7 @@ class Ingesting:
         try:
             rows = [to_row(r, last + n) for n, r in enumerate(fresh, 1)]
             with connection.begin_nested():
-                connection.execute(insert(records), rows)
+                self._insert_rows(connection, list(map(_values, rows)))
         except Exception as error:
             if not _is_of_the_values(error):
                 raise
@@ -119,7 +122,7 @@ class Ingesting:
                 try:
                     row = to_row(record, last + len(rows) + 1)
                     with connection.begin_nested():
-                        connection.execute(insert(records), [row])
+                        self._insert_rows(connection, [_values(row)])
                 except Exception as error:
                     if not _is_of_the_values(error):
                         raise
@@ -138,6 +141,7 @@ class Ingesting:
             connection.execute(self._note_one, values)
 
 
+_values = itemgetter(*(column.name for column in records.columns))
 _LOCK = update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n, ledger_seq.c.deleted_before)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, func, select, update
 
-from llm_one_api.stores.ledger.adding import Adding
+from llm_one_api.stores.ledger.bulk import Adding
 from llm_one_api.stores.ledger.engine import one_moment, reading
 from llm_one_api.stores.ledger.rollup_tables import (
     latencies_hour,
