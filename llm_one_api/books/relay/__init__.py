@@ -4,6 +4,7 @@ follower   sees every entry once, in order (where a call's quota will be settled
 batches    cuts the records into batches, which are places in the journal, and has each record priced
 window     sends them, again and again, until they are acked
 freeing    lets go of segments of which nothing is left to do
+telling    says how it goes, to whoever looks after it
 """
 
 from llm_one_api.books.relay.relay import Relay as Relay

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from llm_one_api.books.relay.follower import Place, Segment
-from llm_one_api.stores.journal.entries import Closed, Ended, Entry, Opened
+from llm_one_api.stores.journal.entries import DAMAGED, DIED, Closed, Ended, Entry, Misfit, Opened
 from llm_one_api.stores.journal.reader import read_stretch
 from llm_one_api.values import UsageRecord
 
@@ -42,6 +42,10 @@ class Lines:
         self._clock = clock
         self._silent_until = -math.inf
 
+    def of(self, entry: Closed | Misfit) -> str:
+        """Write the record of *entry*; what does not fit goes as it stands, to be set aside with the reason."""
+        return entry.line if isinstance(entry, Misfit) else self(entry.record)
+
     def __call__(self, record: UsageRecord) -> str:
         """Write one."""
         try:
@@ -56,6 +60,14 @@ class Lines:
 
 class Batch(Protocol):
     """Records that travel and are acked together."""
+
+    @property
+    def count(self) -> int:
+        """Count its records."""
+
+    @property
+    def oldest(self) -> float:
+        """Tell when the first of its calls ended, in seconds since 1970."""
 
     @property
     def id(self) -> str:
@@ -76,6 +88,7 @@ class ClosedCalls:
     start: int
     end: int
     line: Lines
+    oldest: float
     count: int = 0
     began: float = 0.0
     fresh: list[str] | None = None
@@ -91,7 +104,7 @@ class ClosedCalls:
         lines, self.fresh = self.fresh, None
         if lines is None:
             entries = read_stretch(self.segment.path, self.start, self.end)
-            lines = [self.line(entry.record) for entry in entries if isinstance(entry, Closed)]
+            lines = [self.line.of(entry) for entry in entries if isinstance(entry, Closed | Misfit)]
         if len(lines) != self.count:
             log.error("relay.records_missing", batch=self.id, missing=self.count - len(lines))
         return lines
@@ -103,22 +116,29 @@ class ClosedCalls:
 
 @dataclass(slots=True, eq=False)
 class AbortedCalls:
-    """The OPENs and ENDEDs that a dead writer left without a CLOSE."""
+    """The OPENs and ENDEDs that a dead writer left without a CLOSE, or with one that cannot be read."""
 
     last: Segment
     part: int
     places: list[Place]
     line: Lines
+    oldest: float
+    error: str
+
+    @property
+    def count(self) -> int:
+        """Count the calls."""
+        return len(self.places)
 
     @property
     def id(self) -> str:
-        """Such as `5f…e1.000003.seg:aborted-0`."""
-        return f"{self.last.name}:aborted-{self.part}"
+        """Such as `5f…e1.000003.seg:gateway_died-0`."""
+        return f"{self.last.name}:{self.error}-{self.part}"
 
     def lines(self) -> list[str]:
         """Make the records of those calls."""
         entries = [e for place in self.places for e in read_stretch(place.segment.path, place.start, place.end)]
-        lines = [self.line(entry.left()) for entry in entries if isinstance(entry, Opened | Ended)]
+        lines = [self.line(entry.left(self.error)) for entry in entries if isinstance(entry, Opened | Ended)]
         if len(lines) != len(self.places):
             log.error("relay.records_missing", batch=self.id, missing=len(self.places) - len(lines))
         return lines
@@ -141,6 +161,7 @@ class Cutter:
         records: int = 500,
         seconds: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Hand batches of up to *records* lines to *plan*; *has_room* tells whether one would be sent at once.
 
@@ -152,22 +173,25 @@ class Cutter:
         self._records = records
         self._seconds = seconds
         self._clock = clock
+        self._wall = wall
         self._growing: dict[Segment, ClosedCalls] = {}
 
     def saw(self, segment: Segment, start: int, end: int, entry: Entry) -> None:
         """Put a CLOSE into its segment's growing batch."""
-        if not isinstance(entry, Closed):
+        if not isinstance(entry, Closed | Misfit):
             return
         batch = self._growing.get(segment)
         if batch is None:
             fresh: list[str] | None = [] if self._has_room() else None
-            batch = ClosedCalls(segment, start, end, self._line, began=self._clock(), fresh=fresh)
+            batch = ClosedCalls(
+                segment, start, end, self._line, oldest=self._end_of(entry), began=self._clock(), fresh=fresh
+            )
             self._growing[segment] = batch
             segment.holds += 1
         batch.end = end
         batch.count += 1
         if batch.fresh is not None:
-            batch.fresh.append(self._line(entry.record))
+            batch.fresh.append(self._line.of(entry))
         if batch.count >= self._records or end - batch.start >= _MOST_BYTES:
             self._cut(segment)
 
@@ -180,8 +204,18 @@ class Cutter:
         """Make batches of the calls that will not end any more."""
         if left:
             log.warning("relay.adopted", segment=str(last.name), calls=len(left))
-        for part, first in enumerate(range(0, len(left), self._records)):
-            self._plan(AbortedCalls(last, part, left[first : first + self._records], self._line))
+        self._abort(last, left, DIED)
+
+    def unread(self, segment: Segment, left: list[Place]) -> None:
+        """Make batches of the calls whose end cannot be read any more."""
+        if left:
+            log.error("relay.ends_unread", segment=str(segment.name), calls=len(left))
+        self._abort(segment, left, DAMAGED)
+
+    @property
+    def oldest(self) -> float:
+        """Tell when the first of those calls ended that are in no batch yet; infinity: there is none."""
+        return min((batch.oldest for batch in self._growing.values()), default=math.inf)
 
     def cut_due(self, *, now: float, urgent: bool = False) -> None:
         """Cut what has grown long enough, if it can be sent; all of it, if *urgent*."""
@@ -189,6 +223,17 @@ class Cutter:
             for segment, batch in list(self._growing.items()):
                 if urgent or now - batch.began >= self._seconds:
                     self._cut(segment)
+
+    def _abort(self, segment: Segment, left: list[Place], error: str) -> None:
+        for part, first in enumerate(range(0, len(left), self._records)):
+            places = left[first : first + self._records]
+            self._plan(AbortedCalls(segment, part, places, self._line, oldest=self._wall(), error=error))
+
+    def _end_of(self, entry: Closed | Misfit) -> float:
+        now = self._wall()
+        if isinstance(entry, Misfit):
+            return now
+        return max(0.0, min(now, entry.record.at.timestamp() + (entry.record.duration or 0.0)))
 
     def _cut(self, segment: Segment) -> None:
         self._plan(self._growing.pop(segment))

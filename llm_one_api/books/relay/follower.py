@@ -9,15 +9,17 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import structlog
 
-from llm_one_api.stores.journal.entries import Closed, Ended, Entry, Opened
+from llm_one_api.stores.journal.entries import Closed, Ended, Entry, Lost, Misfit, Opened
 from llm_one_api.stores.journal.reader import SegmentReader
 from llm_one_api.stores.journal.segments import Name, is_released, list_segments
+from llm_one_api.stores.journal.status import Figures
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +39,19 @@ class Segment:
     """Read to its end; nothing will ever be added."""
     holds: int = 0
     """Reasons to keep it: calls whose OPEN stands here and that have not ended, batches that are not acked."""
+    copies: int = 0
+    """Calls carried into it, as far as they could be read."""
+    lost: int = 0
+    misfit: int = 0
+    adopted: int = 0
+
+    @property
+    def figures(self) -> Figures:
+        """Tell what was met in it."""
+        reader = self.reader
+        return Figures(
+            lost=self.lost, corrupt=reader.corrupt, torn=reader.torn, misfit=self.misfit, adopted=self.adopted
+        )
 
 
 class Place(NamedTuple):
@@ -58,6 +73,9 @@ class Sink(Protocol):
 
     def died(self, last: Segment, left: list[Place]) -> None:
         """Take note that a writer is gone with its calls *left* open; *last* is its last segment."""
+
+    def unread(self, segment: Segment, left: list[Place]) -> None:
+        """Take note that the ends of some calls cannot be read any more: they would be carried into *segment* else."""
 
 
 @dataclass(slots=True)
@@ -94,6 +112,10 @@ class Follower:
         """Damaged stretches met so far."""
         self.torn = 0
         """Entries that a dying writer left half written."""
+        self.noted = 0
+        """Grows with each of these, each loss and each call that is given up."""
+        self.lost_at: datetime | None = None
+        """When a writer last told of a loss."""
 
     def follow(self, *, urgent: bool = False) -> bool:
         """Read a piece of each writer's journal; True: there is more to read now. *urgent*: look for deaths now."""
@@ -162,7 +184,7 @@ class Follower:
             if is_newest:
                 left = list(writer.open.values())
                 writer.open.clear()
-                self._sink.died(segment, left)
+                self._give_up(segment, left, self._sink.died)
         return more or (segment.done and not is_newest)
 
     def _has_died(self, newest: Segment) -> bool:
@@ -176,23 +198,54 @@ class Follower:
             self._sink.saw(segment, start, end, entry)
         if reader.corrupt > corrupt:
             self.corrupt += reader.corrupt - corrupt
+            self.noted += 1
             log.error("relay.corrupt", path=str(segment.path), before=reader.at, stretches=reader.corrupt)
         if reader.torn > torn:
             self.torn += 1
+            self.noted += 1
             log.warning("relay.torn", path=str(segment.path), at=reader.at)
         segment.done = reader.done
         return reader.behind
 
     def _track(self, writer: Writer, segment: Segment, start: int, end: int, entry: Entry) -> None:
         """Keep where each open call's latest OPEN or ENDED stands, which holds its segment."""
+        earlier: Place | None = None
         if isinstance(entry, Opened | Ended):
             name = entry.request_id if isinstance(entry, Opened) else entry.record.request_id
             earlier = writer.open.get(name)
             writer.open[name] = Place(segment, start, end)
             segment.holds += 1
+            segment.copies += 1
         elif isinstance(entry, Closed):
             earlier = writer.open.pop(entry.record.request_id, None)
-        else:
-            return
+        elif isinstance(entry, Misfit):
+            earlier = writer.open.pop(entry.request_id, None)
+            segment.misfit += 1
+            self.noted += 1
+            log.error("relay.misfit", path=str(segment.path), at=start, request_id=entry.request_id)
+        elif isinstance(entry, Lost):
+            segment.lost += entry.records
+            self.noted += 1
+            self.lost_at = max(self.lost_at or entry.at, entry.at)
+            log.error("relay.lost", writer=segment.name.writer, records=entry.records, at=entry.at.isoformat())
+        elif segment.copies == entry.calls:
+            self._give_up_unread(writer, segment)
         if earlier:
             earlier.segment.holds -= 1
+
+    def _give_up_unread(self, writer: Writer, segment: Segment) -> None:
+        """Give up the calls whose end must stand in what is damaged, else they would hold their segments for ever.
+
+        Here all copies of the calls that were open when *segment* was made have been read: one without a copy has
+        ended. Its end may stand behind the copies; so only what was damaged before the last segment counts.
+        """
+        *earlier, last = [one for one in writer.segments if one.name < segment.name] or [segment]
+        damaged = [one for one in earlier if one.reader.corrupt]
+        if damaged and not last.reader.corrupt:
+            names = [name for name, place in writer.open.items() if place.segment.name <= damaged[-1].name]
+            self._give_up(segment, [writer.open.pop(name) for name in names], self._sink.unread)
+
+    def _give_up(self, segment: Segment, left: list[Place], tell: Callable[[Segment, list[Place]], None]) -> None:
+        segment.adopted += len(left)
+        self.noted += bool(left)
+        tell(segment, left)

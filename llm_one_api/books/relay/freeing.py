@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from llm_one_api.books.relay.follower import Follower, Writer
+from llm_one_api.books.relay.follower import Follower, Segment, Writer
 from llm_one_api.stores.journal.segments import ACKED, parse, prepare, remove_leftovers, sync_path
 
 log = structlog.get_logger(__name__)
@@ -38,22 +38,28 @@ class Freeing:
         self._keep_bytes = keep_bytes
         self._clock = clock
         self._prune_at = 0.0
+        self.acked_bytes = 0
+        """How much there is in `acked/`, as of a few seconds ago."""
+        self.pruned_until: float | None = None
+        """When the newest of those was acked that were deleted, in seconds since 1970."""
         prepare(self._acked)
 
-    def free(self, follower: Follower) -> None:
-        """Move away the segments that nothing holds, a writer's oldest first.
+    def free(self, follower: Follower) -> list[Segment]:
+        """Move away the segments that nothing holds, a writer's oldest first; gives those that are gone.
 
         In that order, so that after a crash of ours no OPEN is left behind whose CLOSE is gone.
         """
+        gone: list[Segment] = []
         for key, writer in list(follower.writers.items()):
             try:
-                self._free_writer(writer)
+                self._free_writer(writer, gone)
             except OSError as error:
                 log.error("relay.cannot_free", error=str(error))
             if writer.dead and not writer.segments:
                 follower.forget(key)
+        return gone
 
-    def _free_writer(self, writer: Writer) -> None:
+    def _free_writer(self, writer: Writer, gone: list[Segment]) -> None:
         free = list(takewhile(lambda segment: segment.done and not segment.holds, writer.segments))
         if not free:
             return
@@ -65,7 +71,7 @@ class Freeing:
             with suppress(FileNotFoundError):  # somebody removed it
                 os.utime(segment.path)
                 segment.path.rename(self._acked / segment.path.name)
-            writer.segments.pop(0)
+            gone.append(writer.segments.pop(0))
 
     def prune(self) -> None:
         """Delete acked segments that are too old or too much, every few seconds."""
@@ -75,6 +81,7 @@ class Freeing:
         self._prune_at = now + _PRUNE_SECONDS
         remove_leftovers(self._folder)
         paths = [path for path in self._acked.iterdir() if parse(path.name)]
+        self.acked_bytes = 0
         if not paths:
             return
         files = sorted(((path, path.stat()) for path in paths), key=lambda file: file[1].st_mtime, reverse=True)
@@ -86,3 +93,6 @@ class Freeing:
             size += stat.st_size
             if size > keep or time.time() - stat.st_mtime > self._keep_seconds:
                 path.unlink()
+                self.pruned_until = max(self.pruned_until or 0.0, stat.st_mtime)
+            else:
+                self.acked_bytes += stat.st_size

@@ -11,6 +11,7 @@ import msgspec
 from llm_one_api.books.relay.batches import Cutter, Lines, Price, unpriced
 from llm_one_api.books.relay.follower import Follower
 from llm_one_api.books.relay.freeing import Freeing
+from llm_one_api.books.relay.telling import Telling
 from llm_one_api.books.relay.window import CountWaiting, Publish, TakeAcks, Window
 
 POLL_SECONDS = 0.05
@@ -67,6 +68,7 @@ class Relay:
         self._freeing = Freeing(
             folder, keep_hours=options.keep_acked_hours, keep_bytes=options.keep_acked_bytes, clock=clock
         )
+        self._telling = Telling(folder, clock=clock)
         self.follower = Follower(folder, self._cutter, clock=clock)
 
     def turn(self, *, urgent: bool = False) -> bool:
@@ -74,7 +76,9 @@ class Relay:
         more = self.follower.follow(urgent=urgent)
         self._cutter.cut_due(now=self._clock(), urgent=urgent and not more)
         acked = self.window.turn()
-        self._freeing.free(self.follower)
+        self._tell()
+        for segment in self._freeing.free(self.follower):
+            self._telling.forget(segment)
         self._freeing.prune()
         return more or acked
 
@@ -90,4 +94,8 @@ class Relay:
         while self._clock() < deadline and not drain(0.0 if more else POLL_SECONDS):
             more = self.turn(urgent=True)
             if self.window.is_empty and not more:
-                return
+                break
+        self._tell(now=True)
+
+    def _tell(self, *, now: bool = False) -> None:
+        self._telling.tell(self.follower, self._cutter, self.window, self._freeing, now=now)

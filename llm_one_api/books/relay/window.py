@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class Link:
     """Knows whether something is away, says so once, and asks for it less and less often."""
 
     name: str
+    away_since: float | None = None
     first_wait: float = 0.1
     longest_wait: float = 5.0
     away: bool = False
@@ -41,12 +43,13 @@ class Link:
         """Take note of a failure."""
         if not self.away:
             log.warning("relay.away", what=self.name, error=type(error).__name__)  # its text may hold a password
+            self.away_since = now
         self.wait = min(self.wait * 2, self.longest_wait) if self.away else self.first_wait
         self.away, self.ask_at = True, now + self.wait
 
     def worked(self) -> bool:
         """Take note of a success; True: it had been away."""
-        was_away, self.away = self.away, False
+        was_away, self.away, self.away_since = self.away, False, None
         if was_away:
             log.info("relay.back", what=self.name)
         return was_away
@@ -59,6 +62,7 @@ class Sent:
     batch: Batch
     again_at: float
     wait: float
+    times: int = 0
 
 
 class Window:
@@ -90,8 +94,12 @@ class Window:
         self._clock = clock
         self._planned: deque[Batch] = deque()
         self._sent: dict[str, Sent] = {}
-        self._broker = Link("broker")
-        self._acks = Link("acks")
+        self.broker = Link("broker")
+        self.acks = Link("acks")
+        self.sent = self.acked = 0
+        """Records; those of a batch count as sent once."""
+        self.resent = 0
+        """Batches sent again."""
         self._acked_at = clock()
         self._full_until = 0.0
 
@@ -102,12 +110,23 @@ class Window:
     def has_room(self) -> bool:
         """Tell whether a batch planned now would be sent at once."""
         ahead = len(self._planned)
-        return ahead < _MOST_AHEAD and ahead + len(self._sent) < self._limit and not self._broker.away
+        return ahead < _MOST_AHEAD and ahead + len(self._sent) < self._limit and not self.broker.away
 
     @property
     def unacked(self) -> int:
         """Count the batches that are under way."""
         return len(self._sent)
+
+    @property
+    def planned(self) -> int:
+        """Count the batches that wait for those under way."""
+        return len(self._planned)
+
+    @property
+    def oldest(self) -> float:
+        """Tell when the first call ended whose record is not acked; infinity: there is none."""
+        batches = [*self._planned, *(sent.batch for sent in self._sent.values())]
+        return min((batch.oldest for batch in batches), default=math.inf)
 
     @property
     def is_empty(self) -> bool:
@@ -126,18 +145,19 @@ class Window:
 
     def _collect(self) -> bool:
         now = self._clock()
-        if not self._sent or now < self._acks.ask_at:
+        if not self._sent or now < self.acks.ask_at:
             return False
         try:
             ids = self._take_acks()
         except Exception as error:
-            self._acks.failed(error, now)
+            self.acks.failed(error, now)
             return False
         for batch_id in ids:
             if sent := self._sent.pop(batch_id, None):
+                self.acked += sent.batch.count
                 sent.batch.release()
         was_silent = bool(ids) and now - self._acked_at > 2 * self._resend_min
-        if self._acks.worked() or was_silent:
+        if self.acks.worked() or was_silent:
             self._hasten(now)
         if ids:
             self._acked_at = now
@@ -151,12 +171,12 @@ class Window:
     def _may_send(self) -> bool:
         """Tell whether to send a batch now: the broker is there, or may be again, and its queue has room."""
         now = self._clock()
-        if now < self._full_until or (self._broker.away and now < self._broker.ask_at):
+        if now < self._full_until or (self.broker.away and now < self.broker.ask_at):
             return False
         try:
             is_full = self._count_waiting() >= self._limit
         except Exception as error:
-            self._broker.failed(error, self._clock())
+            self.broker.failed(error, self._clock())
             return False
         if is_full:
             self._full_until = now + _FULL_SECONDS
@@ -178,12 +198,17 @@ class Window:
         try:
             self._publish(sent.batch.id, lines, sent.wait)
         except Exception as error:
-            self._broker.failed(error, self._clock())
+            self.broker.failed(error, self._clock())
             return
         now = self._clock()
+        sent.times += 1
+        if sent.times == 1:
+            self.sent += sent.batch.count
+        else:
+            self.resent += 1
         sent.again_at = now + sent.wait
         sent.wait = min(sent.wait * 2, self._resend_max)
-        if self._broker.worked():
+        if self.broker.worked():
             self._hasten(now)
 
     def _hasten(self, now: float) -> None:

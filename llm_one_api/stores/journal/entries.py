@@ -13,6 +13,11 @@ import msgspec
 from llm_one_api.stores.journal.framing import MAX_PAYLOAD, frame
 from llm_one_api.values import Attempt, Caller, Permit, UsageRecord, Value
 
+DIED = "gateway_died"
+"""The error of a call whose process ended before it could tell how it went."""
+DAMAGED = "journal_damaged"
+"""The error of a call whose end was told, where it cannot be read any more."""
+
 
 class Opened(Value, frozen=True, kw_only=True, tag="open"):
     """A call that was admitted and is about to be sent upstream."""
@@ -31,8 +36,8 @@ class Opened(Value, frozen=True, kw_only=True, tag="open"):
     stream: bool = False
     sdk_retry_count: int | None = None
 
-    def left(self) -> UsageRecord:
-        """Make the record of a call whose process ended before it could tell how it went."""
+    def left(self, error: str = DIED) -> UsageRecord:
+        """Make the record of a call of whose end nothing is known, because of *error*."""
         return UsageRecord(
             request_id=self.request_id,
             at=self.at,
@@ -48,7 +53,7 @@ class Opened(Value, frozen=True, kw_only=True, tag="open"):
             stream=self.stream,
             sdk_retry_count=self.sdk_retry_count,
             outcome="aborted",
-            error="gateway_died",
+            error=error,
             upstream=self.upstream,
             attempts=(Attempt(upstream=self.upstream),) if self.upstream else (),
         )
@@ -59,8 +64,8 @@ class Ended(Value, frozen=True, kw_only=True, tag="ended"):
 
     record: UsageRecord
 
-    def left(self) -> UsageRecord:
-        """Give the record of a call whose process ended before the tokens were counted: all but those is known."""
+    def left(self, error: str = DIED) -> UsageRecord:  # noqa: ARG002 (what is known needs no excuse)
+        """Give the record of a call of which the tokens will not be told any more: all but those is known."""
         return self.record
 
 
@@ -76,21 +81,53 @@ class Carried(Value, frozen=True, kw_only=True, tag="carried"):
     calls: int
 
 
-Entry = Opened | Ended | Closed | Carried
+class Lost(Value, frozen=True, kw_only=True, tag="lost"):
+    """Records that a full journal has cost since the last one of these, told when there was room for it."""
+
+    records: int
+    at: datetime
+
+
+class Misfit(Value, frozen=True, kw_only=True):
+    """A CLOSE that is whole and yet holds no record: its values do not fit, as of another version. Only ever read."""
+
+    request_id: str
+    line: str
+    """What stands there, as JSON: it goes where records go that cannot be kept."""
+
+
+Written = Opened | Ended | Closed | Carried | Lost
+Entry = Written | Misfit
 
 encode = msgspec.msgpack.Encoder().encode
 """An entry's payload."""
 
-_decoder = msgspec.msgpack.Decoder(Entry)
+_decoder = msgspec.msgpack.Decoder(Written)
 
 
 def decode(payload: bytes) -> Entry:
     """Read a payload. Raises msgspec.ValidationError or msgspec.DecodeError if it is none."""
-    entry: Entry = _decoder.decode(payload)
+    try:
+        entry: Entry = _decoder.decode(payload)
+    except msgspec.ValidationError:
+        misfit = _misfit(payload)
+        if misfit is None:
+            raise
+        return misfit
     return entry
 
 
-def framed(entry: Entry) -> bytes:
+def _misfit(payload: bytes) -> Misfit | None:
+    """Read a CLOSE whatever its values are; None: it is something else."""
+    found: Any = msgspec.msgpack.decode(payload)
+    record = found.get("record") if isinstance(found, dict) and found.get("type") == "close" else None
+    name = record.get("request_id") if isinstance(record, dict) else None
+    if not isinstance(name, str):
+        return None
+    return Misfit(request_id=name, line=msgspec.json.encode(record).decode())
+
+
+def framed(entry: Written) -> bytes:
     """Make the bytes to append for *entry*, mending what cannot be written, so that no record is lost for it."""
     try:
         payload = encode(entry)

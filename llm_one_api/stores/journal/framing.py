@@ -46,23 +46,24 @@ def frame(payload: bytes) -> bytes:
 def scan(data: bytes, *, final: bool) -> Scan:
     """Take the whole entries out of *data*; *final* says that nothing will ever follow it.
 
-    A frame that is not whole waits for the rest, unless *final*, or unless a whole one stands behind it: entries are
-    written one after the other, so then its length is damaged.
+    A frame of which the end is missing waits for it, or is torn if this is *final*; unless a whole one stands behind
+    it: entries are written one after the other, so then its length is damaged.
     """
     frames: list[Frame] = []
-    at, size, corrupt, skipped = 0, len(data), 0, False
+    at, size, corrupt, skipped, torn = 0, len(data), 0, False, False
     while at < size:
         whole = _frame_at(data, at)
         if whole is not None:
             frames.append(whole)
             at, corrupt, skipped = whole.end, corrupt + skipped, False
-        elif not final and _may_become_whole(data, at) and not _whole_after(data, at + 1):
+        elif _may_become_whole(data, at) and not _whole_after(data, at + 1):
+            if final:
+                at, torn = size, True
             break
         else:
             skipped = True
             at = _next_magic(data, at + 1, final=final)
-    torn = final and skipped
-    return Scan(frames, at, corrupt + (skipped and not torn), torn)
+    return Scan(frames, at, corrupt + skipped, torn)
 
 
 def _frame_at(data: bytes, at: int) -> Frame | None:

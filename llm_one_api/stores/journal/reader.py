@@ -79,6 +79,6 @@ def _decoded(frames: list[Frame], base: int) -> tuple[list[Found], int]:
     for start, end, payload in frames:
         try:
             found.append(Found(base + start, base + end, decode(payload)))
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except (msgspec.MsgspecError, TypeError, ValueError, ArithmeticError, RecursionError):
             unreadable += 1
     return found, unreadable

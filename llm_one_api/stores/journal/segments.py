@@ -2,7 +2,8 @@
 
 `<writer>.<number>.seg`    a segment; its writer holds an exclusive flock on the newest of its own
 `.<writer>.<number>.seg`   one that is being made; nobody reads it
-`acked/`                   segments whose records all stand in the ledger
+`acked/`                   segments whose records all stand in the ledger, since the time that is a segment's mtime
+`relay/`                   what the relay tells of itself (`status.py`)
 `journal.id`               whose journal this is: names the list of acknowledgements
 """
 
@@ -15,6 +16,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +54,25 @@ def parse(file_name: str) -> Name | None:
 def list_segments(folder: Path) -> list[Name]:
     """Name the segments in *folder*, each writer's in their order; one that appears meanwhile may be left out."""
     return sorted(name for file in os.listdir(folder) if (name := parse(file)))  # noqa: PTH208 (called often)
+
+
+class Waiting(NamedTuple):
+    """How much there is in a folder of segments."""
+
+    bytes: int
+    segments: int
+
+
+def measure(folder: Path) -> Waiting:
+    """Measure the segments in *folder* itself; nothing, if it is not there."""
+    size = count = 0
+    with suppress(FileNotFoundError), os.scandir(folder) as files:
+        for file in files:
+            if parse(file.name):
+                with suppress(FileNotFoundError):  # acked meanwhile
+                    size += file.stat().st_size
+                    count += 1
+    return Waiting(size, count)
 
 
 def create(folder: Path, name: Name, content: bytes, write: Callable[[int, bytes], int]) -> int:
@@ -95,6 +116,22 @@ def sync_path(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sync_and_close(fds: list[int], folder: Path | None) -> None:
+    """Bring files to the disk, and *folder*'s list of names after them. Tries each, then raises the last OSError."""
+    failed: OSError | None = None
+    for fd in fds:
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            failed = error
+        finally:
+            os.close(fd)
+    if folder:
+        sync_path(folder)
+    if failed:
+        raise failed
 
 
 def remove_leftovers(folder: Path) -> None:

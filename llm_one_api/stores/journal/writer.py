@@ -8,14 +8,15 @@ import uuid
 from _queue import SimpleQueue  # gevent replaces the one in `queue`; this one waits without the hub
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import structlog
 
-from llm_one_api.stores.journal.entries import Carried, Closed, Ended, Opened, framed
-from llm_one_api.stores.journal.segments import Name, create, prepare, sync_path
+from llm_one_api.stores.journal.entries import Carried, Closed, Ended, Lost, Opened, framed
+from llm_one_api.stores.journal.segments import Name, create, prepare, sync_and_close
 from llm_one_api.values import UsageRecord
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ _MOST_BEFORE_REFUSED = 1000
 """While so many wait, those of refused calls are lost: a flood of them must not cost one that was sent."""
 _RETRY_SECONDS = 0.1
 _TELL_SECONDS = 10.0
+_OVER = "more waits than journal.max_bytes"
 
 
 def call_here(blocking: Callable[[], None]) -> None:
@@ -52,6 +54,7 @@ class Journal:
         fsync: FsyncPolicy = "interval",
         offload: Callable[[Callable[[], None]], None] = call_here,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         write: Callable[[int, bytes], int] = os.write,
     ) -> None:
         """Write to *folder*. With `always`, *offload* runs each fsync elsewhere and returns when it is done."""
@@ -61,6 +64,7 @@ class Journal:
         self._policy = fsync
         self._offload = offload
         self._clock = clock
+        self._now = now
         self._write = write
         self._turn: SimpleQueue[None] = SimpleQueue()
         """A lock: holds one None while nobody writes. Nothing that may switch greenlets (a log line) is done inside."""
@@ -73,35 +77,65 @@ class Journal:
         self._size = self._size_at_start = 0
         self._renew_at = self._retry_at = 0.0
         self._broken = False
-        self._dirty = self._folder_dirty = False
+        self._dirty = False
+        self._made = self._made_durable = 0
+        """Segments that were begun, and how many of them the folder's synced list of names has."""
         self._sealed: list[int] = []
         self._trouble: str | None = None
         self._told: tuple[str | None, int] = (None, 0)
         self._tell_at = 0.0
-        self.full = False
+        self._refused = False
         """An entry could not be written yet: it waits in memory, if there was room."""
+        self._over = self._let_go = False
         self.lost = 0
-        """Records that a full disk has cost, because too many were waiting already."""
+        """Records that a full journal has cost: too many were waiting in memory already, or in the folder."""
+        self._lost_told = 0
+        """How many of them the journal knows of."""
+
+    @property
+    def full(self) -> bool:
+        """Tell whether the disk refused the last entry, or as much waits in the folder as may."""
+        return self._refused or self._over
+
+    @property
+    def lost_untold(self) -> int:
+        """Count the lost records that the journal does not know of yet."""
+        return self.lost - self._lost_told
 
     @property
     def open_calls(self) -> int:
         """Count the calls that were opened and not closed."""
         return len(self._open)
 
+    def limit(self, *, over: bool) -> None:
+        """Hear whether more waits in the folder than may; until there is room again, no new call gets into it.
+
+        A call whose OPEN stands there is finished all the same. The present segment ends soon: its calls may be in the
+        ledger by now, and it can leave the folder only when nothing is written to it any more.
+        """
+        self._over = self._let_go = over
+
     def open(self, opened: Opened) -> None:
         """Keep that a call is about to go upstream."""
+        if self._over:
+            return
         entry = framed(opened)
         self._open[opened.request_id] = entry
         self._append(entry, b"")
 
     def end(self, record: UsageRecord) -> None:
         """Keep how a call ended whose tokens are still being counted: `close` follows."""
+        if self._over and record.request_id not in self._open:
+            return
         entry = framed(Ended(record=record))
         self._open[record.request_id] = entry
         self._append(entry, b"")
 
     def close(self, record: UsageRecord) -> None:
         """Keep how a call ended; it need not have been opened."""
+        if self._over and record.request_id not in self._open:
+            self.lost += 1
+            return
         entry = framed(Closed(record=record))
         self._open.pop(record.request_id, None)
         self._append(entry, entry, _MOST_BEFORE_REFUSED if record.outcome == "rejected" else _MOST_WAITING)
@@ -111,10 +145,12 @@ class Journal:
         self._turn.get()
         try:
             has_news = self._fd >= 0 and self._size > self._size_at_start
-            if self.full or self._waiting or (has_news and self._is_due()):
+            if self._refused or self._waiting or (has_news and (self._let_go or self._is_due())):
                 renewed = self._renew(b"")
-                self.full = bool(self._waiting) or (self.full and not renewed)
-            unsynced = self._take_unsynced() if self._policy == "interval" else None
+                self._refused = bool(self._waiting) or (self._refused and not renewed)
+            if not self._refused:
+                self._tell_losses()
+            unsynced = self._take_unsynced() if self._policy != "never" else None
         finally:
             self._turn.put(None)
         if unsynced:
@@ -122,10 +158,13 @@ class Journal:
         self._tell()
 
     def shut(self) -> None:
-        """Sync and let go: the relay takes what is still open for aborted."""
+        """Sync and let go: the relay takes what is still open for aborted. What the disk still refuses is lost."""
         self.sync()
         self._turn.get()
         try:
+            self.lost += len(self._waiting)
+            self._waiting.clear()
+            self._tell_at = 0.0
             for fd in [*self._sealed, *([self._fd] if self._fd >= 0 else [])]:
                 os.close(fd)
             self._sealed.clear()
@@ -134,6 +173,7 @@ class Journal:
             self._fd, self._name = -1, None
         finally:
             self._turn.put(None)
+        self._tell()
 
     def _append(self, entry: bytes, unless_open: bytes, most_waiting: int = 0) -> None:
         """Write *entry*, to a new segment where the present one is used up; *unless_open* is it, if it is a CLOSE.
@@ -152,7 +192,7 @@ class Journal:
                     self._waiting.append(unless_open)
                 else:
                     self.lost += 1
-            self.full = not kept or bool(self._waiting)
+            self._refused = not kept or bool(self._waiting)
             unsynced = self._take_unsynced() if kept and self._policy == "always" else None
         finally:
             self._turn.put(None)
@@ -215,36 +255,41 @@ class Journal:
         self._name, self._fd = name, fd
         self._size, self._size_at_start = len(content), len(carried)
         self._renew_at, self._retry_at = now + self._segment_seconds, 0.0
-        self._dirty = self._folder_dirty = True
-        self._broken, self._trouble = False, None
+        self._dirty, self._made = True, self._made + 1
+        self._broken, self._trouble, self._let_go = False, None, False
         return True
+
+    def _tell_losses(self) -> None:
+        """Write down how many records were lost, so that it is known when this process is gone."""
+        lost = self.lost_untold
+        if lost:
+            entry = framed(Lost(records=lost, at=self._now()))
+            if self._put(entry) or (self._renew(b"") and self._put(entry)):
+                self._lost_told += lost
 
     def _take_unsynced(self) -> Callable[[], None] | None:
         """Collect what must reach the disk, in descriptors of its own: the writer goes on meanwhile, and may rotate."""
         fds, self._sealed = self._sealed, []
         if self._dirty and self._fd >= 0:
             fds.append(os.dup(self._fd))
-        folder = self._folder if self._folder_dirty else None
-        self._dirty = self._folder_dirty = False
-        return partial(self._bring_to_disk, fds, folder) if fds or folder else None
+        self._dirty = False
+        # As long as nobody has brought the names to the disk, everybody has to: one that is at it may not be done yet.
+        made = self._made if self._made > self._made_durable else 0
+        return partial(self._bring_to_disk, fds, made) if fds or made else None
 
-    def _bring_to_disk(self, fds: list[int], folder: Path | None) -> None:
+    def _bring_to_disk(self, fds: list[int], made: int) -> None:
         try:
-            for fd in fds:
-                os.fsync(fd)
-            if folder:
-                sync_path(folder)
+            sync_and_close(fds, self._folder if made else None)
         except OSError as error:
             # After a failed fsync nobody knows what is there: go on in a new segment.
             self._trouble = f"fsync: {error}"
             self._broken = True
-        finally:
-            for fd in fds:
-                os.close(fd)
+        else:
+            self._made_durable = max(self._made_durable, made)
 
     def _tell(self) -> None:
         """Log what has changed since it was last told; mere numbers now and then: the log's disk may be full too."""
-        trouble, lost = self._trouble, self.lost
+        trouble, lost = self._trouble or (_OVER if self._over else None), self.lost
         now = self._clock()
         if (trouble, lost) == self._told or (trouble == self._told[0] and now < self._tell_at):
             return

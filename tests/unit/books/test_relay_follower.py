@@ -30,6 +30,9 @@ class Seen:
     def died(self, last: Segment, left: list[Place]) -> None:
         self.events.append(f"died {last.name.number} {len(left)}")
 
+    def unread(self, segment: Segment, left: list[Place]) -> None:
+        self.events.append(f"unread {segment.name.number} {len(left)}")
+
 
 @pytest.fixture
 def seen() -> Seen:

@@ -14,6 +14,8 @@ class Batch:
     id: str
     loaded: int = 0
     released: int = 0
+    count: int = 1
+    oldest: float = 0.0
     error: OSError | None = None
 
     def lines(self) -> list[str]:

@@ -57,6 +57,26 @@ def test_a_flipped_bit_costs_one_entry_and_is_counted() -> None:
         assert result.corrupt == 1
 
 
+def test_a_last_entry_that_is_damaged_is_not_taken_for_a_torn_one() -> None:
+    for place in range(EDGES[-2] + HEADER_SIZE, EDGES[-1]):
+        damaged = bytearray(WHOLE)
+        damaged[place] ^= 1
+
+        result = scan(bytes(damaged), final=True)
+
+        assert (result.corrupt, result.torn) == (1, False)
+
+
+def test_a_damaged_entry_and_a_torn_one_behind_it_are_told_apart() -> None:
+    damaged = bytearray(WHOLE)
+    damaged[EDGES[3] + HEADER_SIZE + 5] ^= 1
+
+    result = scan(bytes(damaged[: EDGES[5] - 3]), final=True)
+
+    assert [found.payload for found in result.frames] == [*PAYLOADS[:3], PAYLOADS[4]][:3]
+    assert (result.corrupt, result.torn) == (1, True)
+
+
 def test_a_damaged_length_is_not_waited_for_when_whole_entries_follow() -> None:
     damaged = bytearray(WHOLE)
     damaged[len(MAGIC) + 2] ^= 1  # the first entry now seems to be 64 KB long
