@@ -6,11 +6,12 @@ while others come in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, case, func, select
+from sqlalchemy import Connection, Engine, case, func, select
 
 from llm_one_api.stores.ledger.engine import reading
 from llm_one_api.stores.ledger.ingesting import TOO_OLD
@@ -62,6 +63,11 @@ class AuditReads:
         """Keep it."""
         self._reading = reading(engine)
 
+    def exists(self) -> bool:
+        """Tell whether there is a database; SQLite makes one of whatever name it is asked for."""
+        url = self._reading.url
+        return url.get_backend_name() != "sqlite" or Path(url.database or "").is_file()
+
     def numbers(self) -> Numbers:
         """Count the records; one statement, so that a running ingest is in all of it or in none."""
         asked = select(
@@ -73,6 +79,12 @@ class AuditReads:
         )
         with self._reading.connect() as connection:
             return Numbers(**connection.execute(asked).mappings().one())
+
+    def deleted_before(self) -> datetime | None:
+        """Tell up to when records may have been deleted; None: none were."""
+        with self._reading.connect() as connection:
+            noted: datetime | None = connection.execute(select(ledger_seq.c.deleted_before)).scalar_one()
+        return noted
 
     def gaps(self, upto: int) -> Iterator[Gap]:
         """Find the numbers up to *upto* that no record has."""
@@ -104,7 +116,7 @@ class AuditReads:
         with self._reading.connect() as connection:
             return int(connection.execute(asked).scalar_one())
 
-    def figures(self, after: int, upto: int, consumer: str) -> Iterator[Sequence[RowMapping]]:
+    def figures(self, after: int, upto: int, consumer: str) -> Iterator[Sequence[Mapping[str, Any]]]:
         """Give what is added up of the records after *after*, up to *upto*, without the dead letters of *consumer*."""
         dead = select(dead_letters.c.seq).where(dead_letters.c.consumer == consumer)
         asked = select(
@@ -113,7 +125,7 @@ class AuditReads:
         while after < upto:
             page = asked.where(_r.seq > after, _r.seq <= upto).order_by(_r.seq).limit(_PAGE)
             with self._reading.connect() as connection:
-                rows = connection.execute(page).mappings().all()
+                rows = [dict(row) for row in connection.execute(page).mappings()]
             if rows:
                 yield rows
             if len(rows) < _PAGE:

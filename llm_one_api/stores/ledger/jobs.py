@@ -62,7 +62,7 @@ class JobRuns:
             .values(lease_until=until, tries=_c.tries + 1)
             .returning(_c.tries)
         )
-        end = {"finished_at": bindparam("at"), "ok": bindparam("fine"), "result": bindparam("told")}
+        end: dict[str, Any] = {"finished_at": bindparam("at"), "ok": bindparam("fine"), "result": bindparam("told")}
         self._finish = update(job_runs).where(*mine).values(end)
         self._put_off = update(job_runs).where(*mine).values(lease_until=until)
         self._go_on = update(job_runs).where(*mine).values(lease_until=0.0, tries=_c.tries - 1)
