@@ -14,8 +14,8 @@ from llm_one_api.stores.ledger.cursors import Cursors
 from llm_one_api.stores.ledger.engine import make_engine, reading
 from llm_one_api.stores.ledger.ingesting import Ingested, Ingesting, Refused
 from llm_one_api.stores.ledger.jobs import JobRuns
-from llm_one_api.stores.ledger.prices import Prices
 from llm_one_api.stores.ledger.pipeline import Pipeline
+from llm_one_api.stores.ledger.prices import Prices
 from llm_one_api.stores.ledger.retention import Retention
 from llm_one_api.stores.ledger.rollups import Rollups
 from llm_one_api.stores.ledger.rows import Kept, to_record
@@ -44,9 +44,9 @@ class Ledger:
         self.job_runs = JobRuns(self._engine)
         self.retention = Retention(self._engine)
         self.audit = AuditReads(self._engine)
+        self.pipeline = Pipeline(self._reading)
 
     @property
-        self.pipeline = Pipeline(self._reading)
     def is_sqlite(self) -> bool:
         """Whether the database is a file of this machine, which is upgraded without being asked."""
         return self._engine.dialect.name == "sqlite"
