@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from sqlalchemy import inspect
+from datetime import timedelta
+from pathlib import Path
 
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import insert, inspect, select
+
+from llm_one_api.stores.ledger import schema
 from llm_one_api.stores.ledger.engine import make_engine
+from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.stores.ledger.rollup_tables import rollups_hour
+from llm_one_api.stores.ledger.rows import to_row
 from llm_one_api.stores.ledger.schema import upgrade
-from llm_one_api.stores.ledger.tables import metadata
+from llm_one_api.stores.ledger.tables import metadata, records
+from tests.harness.records import AT, record
 
 
 def test_the_migrations_make_the_tables_that_the_code_works_with(url: str) -> None:
@@ -23,3 +33,27 @@ def test_the_migrations_make_the_tables_that_the_code_works_with(url: str) -> No
 
     assert found == []
     assert names == {*metadata.tables, "alembic_version"}
+
+
+def test_an_upgrade_makes_the_sums_of_the_calls_that_are_there(url: str) -> None:
+    ledger = Ledger(url)
+    calls = [record(number, at=AT + timedelta(hours=7 * number), cost=None) for number in range(5)]
+    with ledger._engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(insert(records), [to_row(call, seq) for seq, call in enumerate(calls, 1)])
+        connection.exec_driver_sql("UPDATE ledger_seq SET n = 5")
+
+    ledger.upgrade()
+    differences = list(ledger.rollups.differences(AT, AT + timedelta(days=9)))
+    with ledger._engine.connect() as connection:
+        hours = connection.execute(select(rollups_hour.c.slot, rollups_hour.c.unpriced)).all()
+    ledger.ingest([record(9)])
+    last = ledger.last_seq()
+    ledger.close()
+
+    assert differences == []
+    assert len(hours) == 5
+    assert last == 6
