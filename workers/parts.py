@@ -28,6 +28,7 @@ class Parts:
             lease=settings.delivery.lease,
             retry_min=settings.delivery.retry_min,
             retry_max=settings.delivery.retry_max,
+            tries=settings.delivery.tries,
         )
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def hooks(base: type[Plugin]) -> dict[str, Hook]:
                 found[name] = Hook(arguments, "Awaitable" in returns, "Iterable" in returns)
     if base is ExactStatsPlugin:
         # It is given batches instead.
-        del found["record_request"], found["record_response"]
+        del found["record_request"], found["record_response"], found["record_responses"]
     return found
 
 

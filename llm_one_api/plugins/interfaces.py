@@ -122,7 +122,8 @@ class StatsPlugin(Plugin):
 
     Delivery is at least once and in the order of the ledger: after a crash a call may come again, so go by
     `request_id`. A plugin that raises is retried in a fresh instance, with backoff, and delays nobody but itself. So is
-    one that takes longer than `delivery.call_timeout`; where Python cannot end it, its process ends.
+    one that takes longer than `delivery.call_timeout`; where Python cannot end it, its process ends. A call that it
+    refuses `delivery.tries` times, though it takes others, is set aside (`llm-one-api deadletter`), and may come later.
     """
 
     def record_response(self, response_info: ResponseInfo) -> Awaitable[None] | None:
@@ -132,6 +133,13 @@ class StatsPlugin(Plugin):
     def record_request(self, request_info: ResponseInfo) -> Awaitable[None] | None:  # noqa: ARG002
         """Take note of the call, just before `record_response` and from the same record. Optional."""
         return None
+
+    def record_responses(self, response_infos: Sequence[ResponseInfo]) -> Awaitable[None] | None:
+        """Keep several finished calls, in their order: all of them, or none and raise. Optional, for those in a hurry.
+
+        If it raises, they come again one by one, by `record_response`. One time limit holds for all of them.
+        """
+        raise NotImplementedError
 
 
 class ExactStatsPlugin(StatsPlugin):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import redis
@@ -114,6 +114,10 @@ class MemoryStatsPlugin(ExactStatsPlugin):
         """Tell the run's figures so far, as `GET /v1/stats/memory` has them for an admin."""
         return read(self._redis(), self._prefix)
 
+    def audit_view(self) -> AuditView | None:
+        """Tell what is counted, to be compared with the ledger."""
+        return audit_view(self._redis(), self._prefix)
+
     def _redis(self) -> redis.Redis:
         if self._client is None:
             self._client = connect(self._url)
@@ -163,7 +167,7 @@ def audit_view(client: redis.Redis, prefix: str) -> AuditView | None:
     return None if since is None else AuditView(since=int(since), place=int(place), totals=_pairs(totals))
 
 
-def sums(infos: Sequence[ResponseInfo]) -> dict[tuple[str, str], dict[str, int]]:
+def sums(infos: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, int]]:
     """Add *infos* up by key and model as the plugin does; FIGURES are the names. A model is never `(other)` here."""
     pairs: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(FIGURES, 0))
     for info in infos:

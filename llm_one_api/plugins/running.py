@@ -48,12 +48,34 @@ class Running:
         """The plugin, if it keeps its place in the ledger itself."""
         return self.plugin if isinstance(self.plugin, ExactStatsPlugin) else None
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether it wants several finished calls at once."""
+        return type(self.plugin).record_responses is not StatsPlugin.record_responses
+
+    @property
+    def restarts(self) -> bool:
+        """Whether it is exact and can begin anew."""
+        return self.exact is not None and type(self.exact).restart is not ExactStatsPlugin.restart
+
     def record(self, info: ResponseInfo) -> None:
         """Hand it one finished call."""
         if self._wants_request:
             # A copy: what record_request does with it must not show in record_response.
             self._call(self.plugin.record_request, ResponseInfo(info))
         self._call(self.plugin.record_response, info)
+
+    def record_several(self, infos: Sequence[ResponseInfo]) -> None:
+        """Hand it finished calls, all or none; only if it takes several."""
+        if self._wants_request:
+            for info in infos:
+                self._call(self.plugin.record_request, ResponseInfo(info))
+        self._call(self.plugin.record_responses, infos)
+
+    def restart(self, since: int) -> None:
+        """Let it forget and begin after *since*; only if it is exact."""
+        with self._limited("restart"):
+            self._must_be_exact().restart(since)
 
     def position(self, since: int) -> int:
         """Ask for its place; only if it is exact."""

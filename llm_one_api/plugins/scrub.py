@@ -14,6 +14,8 @@ from llm_one_api.plugins.timelimit import CallCutError
 _SHORT = 6
 """Shorter texts than this in a section are words such as `json`, but for passwords in URLs."""
 _LONGEST = 500
+_CALLERS = ("llm_one_api.books.", "llm_one_api.plugins.running", "llm_one_api.plugins.timelimit")
+"""The modules that call a plugin, which say nothing of where it raised."""
 _PASSWORD = re.compile(r"://[^/?#\s]*?:([^/?#\s]+)@")
 
 
@@ -32,9 +34,8 @@ def place_of(error: BaseException) -> str:
     cut = error.__context__ if isinstance(error.__context__, CallCutError) else error
     trace, where = cut.__traceback__, ""
     while trace is not None:
-        file = Path(trace.tb_frame.f_code.co_filename).name
-        if file not in {"deliver.py", "running.py", "timelimit.py"}:
-            where = f"{file}:{trace.tb_lineno}"
+        if not str(trace.tb_frame.f_globals.get("__name__")).startswith(_CALLERS):
+            where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
         trace = trace.tb_next
     return where
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from llm_one_api.stores.ledger import summary as sums
 from llm_one_api.stores.ledger.audit import AuditReads
 from llm_one_api.stores.ledger.cursors import Cursors
+from llm_one_api.stores.ledger.dead_letters import DeadLetters
 from llm_one_api.stores.ledger.engine import make_engine, reading
 from llm_one_api.stores.ledger.ingesting import Ingested, Ingesting, Refused
 from llm_one_api.stores.ledger.jobs import JobRuns
@@ -41,6 +42,7 @@ class Ledger:
         self.rollups = Rollups(self._engine)
         self.prices = Prices(self._engine, self.rollups)
         self._ingesting = Ingesting(self._engine, self.rollups)
+        self.dead_letters = DeadLetters(self._engine, self.cursors, self._ingesting)
         self.job_runs = JobRuns(self._engine)
         self.retention = Retention(self._engine)
         self.audit = AuditReads(self._engine)

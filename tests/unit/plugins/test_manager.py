@@ -40,7 +40,7 @@ class GoodAndPlain(StatsPlugin):
     @staticmethod
     def cleanup() -> None: ...
 
-    def record_responses(self, infos: list[ResponseInfo]) -> None:
+    def record_respons(self, infos: list[ResponseInfo]) -> None:
         """A method of its own with a name like a hook's is nobody's business while the hook is there."""
 
 
