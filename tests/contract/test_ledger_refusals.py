@@ -181,3 +181,13 @@ def test_a_host_that_is_gone_without_a_word_is_noticed_by_the_kernel(postgres_ur
         ledger.close()
 
         assert (found["tcp_user_timeout"], found["keepalives_idle"]) == (wanted, "5")
+
+
+def test_what_was_refused_can_be_tried_again(ledger: Ledger) -> None:
+    bad, worse = record(1, quota_tokens=2**63), record(2, quota_tokens=2**63)
+    ledger.ingest([bad, worse])
+
+    done = ledger.ingest([record(1), worse], instead_of=[bad.request_id, worse.request_id])
+
+    assert (done.new, done.known, done.refused) == (1, 0, 1)
+    assert set(refused(ledger)) == {worse.request_id}

@@ -11,7 +11,7 @@ from decimal import Decimal
 from operator import itemgetter
 
 import msgspec
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, StatementError
 
@@ -62,14 +62,21 @@ class Ingesting:
         dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
         self._note_one = dialect.insert(refused_records).on_conflict_do_nothing(index_elements=["request_id"])
 
-    def ingest(self, batch: Sequence[UsageRecord], refused: Sequence[Refused] = ()) -> Ingested:
+    def ingest(self, batch: Sequence[UsageRecord], refused: Sequence[Refused], instead_of: Sequence[str]) -> Ingested:
         """Do what `Ledger.ingest` promises."""
         with self._engine.begin() as connection:
-            return self.within(connection, batch, refused)
+            return self._ingest(connection, batch, refused, instead_of)
 
-    def within(self, connection: Connection, batch: Sequence[UsageRecord], refused: Sequence[Refused] = ()) -> Ingested:
-        """Do it as a part of the transaction of *connection*."""
+    def _ingest(
+        self,
+        connection: Connection,
+        batch: Sequence[UsageRecord],
+        refused: Sequence[Refused],
+        instead_of: Sequence[str],
+    ) -> Ingested:
         last, deleted_before = connection.execute(_LOCK).one()
+        if instead_of:
+            connection.execute(delete(refused_records).where(refused_records.c.request_id.in_(instead_of)))
         by_id: dict[str, UsageRecord] = {}
         for record in batch:
             by_id.setdefault(id_of(record), record)

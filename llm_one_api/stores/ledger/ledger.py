@@ -78,14 +78,17 @@ class Ledger:
 
     # -- writing --
 
-    def ingest(self, batch: Sequence[UsageRecord], refused: Sequence[Refused] = ()) -> Ingested:
+    def ingest(
+        self, batch: Sequence[UsageRecord], refused: Sequence[Refused] = (), *, instead_of: Sequence[str] = ()
+    ) -> Ingested:
         """Keep the records of *batch* that are not there yet, in one transaction, and note what was *refused* before.
 
         The row lock on `ledger_seq` comes first, so ingests go one after another: what is looked up under it stays
         true, and the order of `seq` is the order of commits, without gaps. The sums grow by what is new, and by nothing
-        else. Raises what the database raises if it cannot work; nothing of the batch is kept then.
+        else. What was refused before under an id in *instead_of* is forgotten first, so that it can be tried again.
+        Raises what the database raises if it cannot work; nothing of the batch is kept then.
         """
-        return self._ingesting.ingest(batch, refused)
+        return self._ingesting.ingest(batch, refused, instead_of)
 
     # -- reading --
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import asdict
+from sqlalchemy import String
 
 from llm_one_api.stores.ledger.tables import USAGE_COLUMNS, records
 from llm_one_api.values import Attempt, Usage, UsageRecord, Value
@@ -14,6 +17,9 @@ _json = msgspec.json.Encoder()
 _attempts = msgspec.json.Decoder(tuple[Attempt, ...])
 _words = msgspec.json.Decoder(tuple[str, ...])
 _AS_JSON = frozenset({"tags", "attempts", "usage_raw", "usage_faults"})
+_TEXTS = tuple(
+    column.name for column in records.columns if isinstance(column.type, String) and column.name not in _AS_JSON
+)
 _PLAIN = tuple(
     column.name
     for column in records.columns
@@ -21,6 +27,16 @@ _PLAIN = tuple(
 )
 _OF_USAGE = (*USAGE_COLUMNS, "audio_seconds")
 _COLUMNS = tuple(column.name for column in records.columns)
+
+
+def _cells(names: Sequence[str]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Make what takes the cells of *names* out of a row with all columns."""
+    return itemgetter(*map(_COLUMNS.index, names))
+
+
+_plain_cells, _usage_cells = _cells(_PLAIN), _cells(_OF_USAGE)
+_json_cells = _cells(("tags", "attempts", "usage_raw", "usage_faults"))
+_NOTHING = "[]"
 NUL, REPLACEMENT = "\x00", "\ufffd"
 
 
@@ -33,13 +49,12 @@ class Kept(Value, frozen=True, kw_only=True):
 
 def to_row(record: UsageRecord, seq: int) -> dict[str, Any]:
     """Lay *record* out as a row. NUL characters, which PostgreSQL takes in no text, become U+FFFD."""
-    row: dict[str, Any] = {"seq": seq}
-    for name in _PLAIN:
-        value = getattr(record, name)
-        row[name] = value.replace(NUL, REPLACEMENT) if isinstance(value, str) and NUL in value else value
-    usage = record.usage
-    for name in _OF_USAGE:
-        row[name] = getattr(usage, name)
+    row = asdict(record)
+    row.update(asdict(row.pop("usage")), seq=seq)
+    for name in _TEXTS:
+        value = row[name]
+        if value and NUL in value:
+            row[name] = value.replace(NUL, REPLACEMENT)
     row["tags"] = _text(record.tags)
     row["attempts"] = _text(record.attempts)
     row["usage_faults"] = _text(record.usage_faults)
@@ -54,11 +69,12 @@ def _text(value: Any) -> str:
 
 def to_record(row: Sequence[Any]) -> UsageRecord:
     """Read a record back from a row with all columns, in their order."""
-    fields = dict(zip(_COLUMNS, row, strict=True))
-    del fields["seq"]
-    raw = fields["usage_raw"]
-    fields["usage_raw"] = None if raw is None else msgspec.json.decode(raw)
-    fields["tags"] = _words.decode(fields["tags"])
-    fields["usage_faults"] = _words.decode(fields["usage_faults"])
-    fields["attempts"] = _attempts.decode(fields["attempts"])
-    return UsageRecord(usage=Usage(**{name: fields.pop(name) for name in _OF_USAGE}), **fields)
+    tags, attempts, raw, faults = _json_cells(row)
+    return UsageRecord(
+        tags=() if tags == _NOTHING else _words.decode(tags),
+        attempts=_attempts.decode(attempts),
+        usage=Usage(**dict(zip(_OF_USAGE, _usage_cells(row), strict=True))),
+        usage_raw=None if raw is None else msgspec.json.decode(raw),
+        usage_faults=() if faults == _NOTHING else _words.decode(faults),
+        **dict(zip(_PLAIN, _plain_cells(row), strict=True)),
+    )
