@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from llm_one_api.broker import DELIVER
+from llm_one_api.broker import DELIVER, JOBS
 
 DELIVER_EVERY = 5.0
 """Seconds. Ingest hints at deliveries at once; this is for hints that were lost, and for retries of failed plugins."""
+TICK_EVERY = 60.0
+"""Seconds. What is due stands in the ledger: a tick that is missed, or comes twice, changes nothing."""
 
 
 def beat_schedule(stats_plugins: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Give the table: a look at each stats plugin's place every few seconds."""
+    """Give the table: a look at each stats plugin's place every few seconds, and at the periodic jobs every minute."""
     return {
+        "jobs": {
+            "task": "jobs.tick",
+            "schedule": TICK_EVERY,
+            "options": {"queue": JOBS, "expires": TICK_EVERY},
+        }
+    } | {
         f"deliver-{name}": {
             "task": "stats.deliver",
             "schedule": DELIVER_EVERY,

@@ -10,18 +10,22 @@ from celery import Task
 
 from llm_one_api.books import deliver as delivery
 from llm_one_api.books import ingest as ingestion
+from llm_one_api.books import jobs as periodic
 from llm_one_api.books.parcel import unpack
-from llm_one_api.broker import DELIVER, waiting
+from llm_one_api.broker import DELIVER, JOBS, waiting
 from llm_one_api.stores.ledger.words import reason
 from workers.celery_app import app, settings
+from workers.jobs import jobs
 from workers.parts import parts
 
 log = structlog.get_logger()
 
 HINT_EXPIRES = 10.0
 """Seconds. A hint that waited longer says nothing that beat's next one does not."""
-ENOUGH_HINTS = 4 * len(settings.plugins.stats)
+ENOUGH_HINTS = {DELIVER: 4 * len(settings.plugins.stats), JOBS: 2}
 """Where so many wait, one more says nothing. Stale ones stay in the queue too until a worker throws them away."""
+TICK_SOFT_LIMIT, TICK_HARD_LIMIT = 600, 660
+"""Seconds: an audit of a large day takes minutes. Less than `jobs.LEASE`, and than the broker's visibility timeout."""
 
 
 class Hint(Task):  # type: ignore[misc]  # Celery has no types
@@ -29,7 +33,8 @@ class Hint(Task):  # type: ignore[misc]  # Celery has no types
 
     def apply_async(self, *arguments: Any, **named: Any) -> Any:
         """Send it, unless enough of them wait."""
-        return super().apply_async(*arguments, **named) if waiting(self.app, DELIVER) < ENOUGH_HINTS else None
+        queue = named["queue"]
+        return super().apply_async(*arguments, **named) if waiting(self.app, queue) < ENOUGH_HINTS[queue] else None
 
 
 @app.task(name="stats.ingest")  # type: ignore[untyped-decorator]  # Celery has no types
@@ -58,6 +63,17 @@ def deliver(plugin: str) -> None:
         return
     if done.more:
         _hint(plugin)
+
+
+@app.task(name="jobs.tick", base=Hint, soft_time_limit=TICK_SOFT_LIMIT, time_limit=TICK_HARD_LIMIT)  # type: ignore[untyped-decorator]
+def tick() -> None:
+    """Do the periodic jobs that are due."""
+    url = settings.ledger.url
+    mine = parts(settings)
+    try:
+        periodic.tick(mine.ledger.job_runs, jobs(settings, mine), settings.zone, tell=lambda error: reason(error, url))
+    except Exception as error:  # the database's
+        log.error("jobs.failed", error=reason(error, url))
 
 
 def _ack(journal_id: str, batch_id: str) -> None:

@@ -12,6 +12,7 @@ COMMANDS = {
     "relay": "Send the journal's records to the workers.",
     "db": "Create or upgrade the ledger's tables.",
     "prices": "List calls without a cost, and give them one.",
+    "verify": "Compare the journal, the records, the sums and the live statistics.",
     "demo-upstream": "Answer like a provider, for trying things out.",
     "bench": "Measure how fast it is on this machine.",
     "conformance": "Check that every figure a gateway records is true.",

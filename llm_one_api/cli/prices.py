@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +13,7 @@ import click
 
 from llm_one_api import logs
 from llm_one_api.books.reprice import Repriced, reprice
+from llm_one_api.cli import days
 from llm_one_api.cli.wanted_prices import wanted
 from llm_one_api.errors import ConfigError
 from llm_one_api.settings import Settings, load, masked, source
@@ -24,19 +24,6 @@ from llm_one_api.stores.ledger.words import reason
 from llm_one_api.values import UsageRecord
 
 _FOR_GOOD = datetime(9999, 1, 1, tzinfo=UTC)
-
-
-_DAY = re.compile(r"(19[7-9]|2\d\d)\d-\d\d-\d\d", re.ASCII)
-
-
-def _day(_ctx: click.Context, _param: click.Parameter, value: str | None) -> date | None:
-    """Read a day such as 2026-11-24."""
-    try:
-        if value is None or _DAY.fullmatch(value):
-            return None if value is None else date.fromisoformat(value)
-    except ValueError:
-        pass
-    raise click.BadParameter(f"{value!r} is no day such as 2026-11-24")
 
 
 _config = click.option("--config", type=click.Path(path_type=Path), help="The config file.")
@@ -52,12 +39,12 @@ def command() -> None:
 
 @command.command()
 @_config
-@click.option("--since", callback=_day, metavar="DATE", help="The first day to look at; else all are.")
+@click.option("--since", callback=days.day, metavar="DATE", help="The first day to look at; else all are.")
 def missing(config: Path | None, since: date | None) -> None:
     """List the models of calls that have no cost though their usage is known, and what to write into the config."""
     settings = _load(config)
     with _ledger(settings) as ledger:
-        found = ledger.prices.missing(None if since is None else _start(since, settings.zone))
+        found = ledger.prices.missing(None if since is None else days.start(since, settings.zone))
     when = "" if since is None else f" since {since}"
     if not found:
         click.echo(f"Every call whose usage is known has a cost{when}.")
@@ -84,8 +71,8 @@ def missing(config: Path | None, since: date | None) -> None:
 
 @command.command("reprice")
 @_config
-@click.option("--since", callback=_day, metavar="DATE", required=True, help="The first day of the calls to price.")
-@click.option("--until", callback=_day, metavar="DATE", help="The last day; else there is none.")
+@click.option("--since", callback=days.day, metavar="DATE", required=True, help="The first day of the calls to price.")
+@click.option("--until", callback=days.day, metavar="DATE", help="The last day; else there is none.")
 @click.option("--dry-run", is_flag=True, help="Tell what would become of them, and change nothing.")
 @click.option("--all", "every", is_flag=True, help="Price those anew, too, that have a cost already.")
 def reprice_command(config: Path | None, since: date, until: date | None, dry_run: bool, every: bool) -> None:
@@ -96,10 +83,10 @@ def reprice_command(config: Path | None, since: date, until: date | None, dry_ru
     if until is not None and until < since:
         raise click.UsageError("--until is before --since.")
     settings = _load(config)
-    end = _FOR_GOOD if until is None else _start(until + timedelta(days=1), settings.zone)
+    end = _FOR_GOOD if until is None else days.start(until + timedelta(days=1), settings.zone)
     price = settings.pricer().price
     with _ledger(settings) as ledger:
-        done = reprice(ledger.prices, price, _start(since, settings.zone), end, priced=every, dry_run=dry_run)
+        done = reprice(ledger.prices, price, days.start(since, settings.zone), end, priced=every, dry_run=dry_run)
     for line in _said(done, every=every, dry_run=dry_run):
         click.echo(line)
 
@@ -128,10 +115,6 @@ def _ledger(settings: Settings) -> Iterator[Ledger]:
         raise click.ClickException(str(error)) from None
     except (DatabaseError, OSError) as error:
         raise click.ClickException(f"the ledger {masked(url)} cannot be used: {reason(error, url)}") from None
-
-
-def _start(day: date, zone: ZoneInfo) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
 
 def _described(each: Unpriced, zone: ZoneInfo) -> str:

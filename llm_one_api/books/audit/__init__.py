@@ -1,0 +1,8 @@
+"""Shows that what has to be equal is equal, or where it is not: `llm-one-api verify`, and every day.
+
+check       what a check is
+audit       the list of checks, and running them
+daily       the job for the day that is over
+segments, sequence, rollups, memory, set_aside    the checks; `docs/audit.md` says what each one's difference means
+journal     a way through a journal folder, for `segments`
+"""

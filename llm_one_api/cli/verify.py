@@ -1,0 +1,193 @@
+"""`llm-one-api verify`: do the books agree, and where not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from llm_one_api import logs
+from llm_one_api.books.audit.audit import UNCHECKED, Checked, Report, audit
+from llm_one_api.books.audit.check import Context, Difference, Findings
+from llm_one_api.books.jobs import day_of
+from llm_one_api.cli import days
+from llm_one_api.errors import ConfigError
+from llm_one_api.plugins.interfaces import PluginConfig
+from llm_one_api.plugins.memory import MemoryStatsPlugin
+from llm_one_api.settings import Settings, load, masked
+from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
+from llm_one_api.stores.ledger.schema import SchemaBehind
+from llm_one_api.stores.ledger.words import reason
+from llm_one_api.values import UsageRecord
+
+_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+_SHOWN = 20
+"""Differences of a check that a person is shown; `--json` has more."""
+_WORDS = {"agrees": "agree", "unchecked": "NOT CHECKED", "elsewhere": "not here", "told": "set aside"}
+
+
+@click.command()
+@click.option("--config", type=click.Path(path_type=Path), help="The config file.")
+@click.option(
+    "--day", callback=days.day, metavar="DATE", help="A day, in the config's `timezone`; else all that is kept."
+)
+@click.option("--repair", is_flag=True, help="Put right what can be, and look again.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(config: Path | None, day: date | None, repair: bool, as_json: bool) -> None:
+    """Compare the journal, the records, the sums and the live statistics with each other.
+
+    Needs the ledger and, for the live statistics, Redis; no broker, no worker. Safe beside running parts. Calls are
+    compared on the machine on whose disk the journal is.
+
+    Exit code: 0 if all agree (after a repair: again), 1 if there is a difference, 2 if something could not be checked.
+    """
+    try:
+        settings = load(config)
+    except ConfigError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(2) from None
+    logs.configure("warning", settings.logging.format)
+    report = _audited(settings, day, repair=repair)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(_plain(report, day, settings))).decode())
+    else:
+        for line in _said(report, day, settings, repair=repair):
+            click.echo(line)
+    raise SystemExit(report.verdict)
+
+
+def _audited(settings: Settings, day: date | None, *, repair: bool) -> Report:
+    url = settings.ledger.url
+    memory = _memory(settings)
+    try:
+        ledger = Ledger(url)
+        try:
+            if not ledger.audit.exists():
+                raise CannotCheck(f"there is no ledger {masked(url)}")
+            ledger.open()
+            return audit(_context(settings, ledger, memory, day), repair=repair)
+        finally:
+            ledger.close()
+    except SchemaBehind as error:
+        raise CannotCheck(str(error)) from None
+    except (DatabaseError, OSError) as error:
+        raise CannotCheck(f"the ledger {masked(url)} cannot be used: {reason(error, url)}") from None
+    finally:
+        if memory is not None:
+            memory.cleanup()
+
+
+class CannotCheck(click.ClickException):
+    """Ends the command with the exit code that says so."""
+
+    exit_code = UNCHECKED
+
+
+def _context(settings: Settings, ledger: Ledger, memory: MemoryStatsPlugin | None, day: date | None) -> Context:
+    since, until = _ALWAYS
+    if day is not None:
+        period = day_of(day, settings.zone)
+        since, until = period.start, period.end
+    return Context(
+        ledger=ledger,
+        since=since,
+        until=until,
+        now=datetime.now(UTC),
+        memory=memory,
+        journal=settings.journal_folder,
+        price=_priced(settings),
+    )
+
+
+def _memory(settings: Settings) -> MemoryStatsPlugin | None:
+    if "memory" not in settings.plugins.stats:
+        return None
+    return MemoryStatsPlugin(PluginConfig(settings.stats.get("memory") or {}, settings.plugin_context()))
+
+
+def _priced(settings: Settings) -> Callable[[UsageRecord], UsageRecord]:
+    """Price records; the tables are read when there is one."""
+    price: Callable[[UsageRecord], UsageRecord] | None = None
+
+    def priced(record: UsageRecord) -> UsageRecord:
+        nonlocal price
+        price = price or settings.pricer().price
+        return price(record)
+
+    return priced
+
+
+def _plain(report: Report, day: date | None, settings: Settings) -> dict[str, Any]:
+    return {
+        "ledger": masked(settings.ledger.url),
+        "day": day,
+        "since": report.since if day else None,
+        "until": report.until if day else None,
+        "exit_code": report.verdict,
+        "checks": [each.plain() for each in report.checked],
+    }
+
+
+def _said(report: Report, day: date | None, settings: Settings, *, repair: bool) -> Iterator[str]:
+    when = f"calls of {day} ({settings.timezone})" if day else "all calls"
+    yield f"{masked(settings.ledger.url)}, {when}\n"
+    for each in report.checked:
+        yield from _told(each, repair=repair)
+    if report.verdict == 0:
+        yield "\nAll that was compared agrees."
+    elif report.verdict == UNCHECKED:
+        yield "\nNo difference was found, but not all could be checked."
+    elif report.repairable and not repair:
+        again = f"llm-one-api verify{f' --day {day}' if day else ''} --repair"
+        yield f"\n{_number(report.repairable, 'difference')} can be put right: {again}"
+    else:
+        yield "\nThere are differences."
+
+
+def _told(each: Checked, *, repair: bool) -> Iterator[str]:
+    """Say in a line what was compared, and below it what is wrong."""
+    found = each.last
+    word = f"DIFFER ({found.count:,})" if found.state == "differs" else _WORDS[found.state]
+    if each.left is not None and not found.count:
+        word = f"agree again ({each.found.count:,} repaired)"
+    counts = ", ".join(f"{count:,} {what}" for what, count in found.compared.items())
+    yield f"{each.check.name:<10} {word:<12} {each.check.compares}{f': {counts}' if counts else ''}"
+    yield from (f"    {line}" for line in _details(found))
+    if found.count and not repair and found.repairable:
+        yield f"    --repair {each.check.mends}"
+    elif found.count and not found.repairable:
+        yield f"    {each.check.mends}"
+
+
+def _details(found: Findings) -> Iterator[str]:
+    for difference in found.differences[:_SHOWN]:
+        yield _difference(difference)
+    if found.count > _SHOWN:
+        yield f"… and {found.count - _SHOWN:,} more (--json lists them)"
+    for line in (found.unchecked, found.elsewhere, *found.notes):
+        if line:
+            yield _printable(line)
+
+
+def _difference(difference: Difference) -> str:
+    what = " ".join(_value(value) for value in difference.what.values() if value != "")
+    says = ", ".join(f"{side}: {_value(value)}" for side, value in difference.says.items())
+    return _printable(f"{what}  {says}")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
+    return str(value)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
