@@ -27,9 +27,11 @@ from llm_one_api.settings import Settings, load
 from llm_one_api.stores.counters import connect
 from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.stores.ledger.ledger import Ledger
-from llm_one_api.web import calls, door, errors, health, models, stats
-from llm_one_api.web.house import LIFELINE, House
+from llm_one_api.web import calls, door, errors, health, models, pipeline, stats
+from llm_one_api.web.house import House
+from llm_one_api.web.lookout import Lookout
 from llm_one_api.web.off_hub import on_disk
+from llm_one_api.web.own_relay import LIFELINE
 from llm_one_api.web.proxy import Proxy
 
 
@@ -105,6 +107,13 @@ def create_app(settings: Settings | None = None) -> Gateway:
     ledger = Ledger(settings.ledger.url, keep_connections=False)
     redis = connect(settings.redis_url)
     condition = health.Condition()
+    lookout = Lookout(
+        journal,
+        settings.journal_folder,
+        max_bytes=settings.journal.max_bytes,
+        set_aside=ledger.pipeline.set_aside,
+        zone=settings.zone,
+    )
 
     app = Gateway("llm_one_api", static_folder=None)
     app.url_map.merge_slashes = False  # else `//v1/models` is sent elsewhere, in HTML
@@ -115,8 +124,9 @@ def create_app(settings: Settings | None = None) -> Gateway:
         journal_folder=settings.journal_folder,
         sync_every=settings.journal.fsync_interval,
         condition=condition,
+        lookout=lookout,
         refuse_when_full=refuse_when_full,
-        probes={"ledger": lambda: _discard(ledger.last_seq()), "redis": partial(_ping, settings.redis_url)},
+        probes={"ledger": lookout.look_at_ledger, "redis": partial(_ping, settings.redis_url)},
         chores=[forward.close_idle],
         endings=[counts.settle, estimator.stop],
         draining_marker=settings.data_dir / "run" / "draining",
@@ -131,6 +141,14 @@ def create_app(settings: Settings | None = None) -> Gateway:
     memory_reader = partial(memory.read, redis, context.key_prefix) if "memory" in settings.plugins.stats else None
     stats.register(app, authenticate, ledger, settings.zone, memory_reader)
     calls.register(app, authenticate, ledger, settings.zone)
+    pipeline.register(
+        app,
+        authenticate,
+        lookout,
+        ledger.pipeline.whole,
+        folder=settings.journal_folder,
+        on_full=settings.journal.on_full,
+    )
     return app
 
 
@@ -138,7 +156,3 @@ def _ping(url: str) -> None:
     """Ask Redis, over a connection of this thread alone: gevent's sockets belong to the hub that made them."""
     with connect(url) as client:
         client.ping()
-
-
-def _discard(_: object) -> None:
-    """Forget a probe's answer: that one came is all that is asked."""

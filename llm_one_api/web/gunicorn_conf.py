@@ -5,6 +5,7 @@ The reasons are in `docs/operations.md`.
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -15,13 +16,15 @@ from gunicorn.errors import HaltServer
 
 from llm_one_api.errors import ConfigError
 from llm_one_api.settings import load
+from llm_one_api.web import own_relay
 
 try:
-    _server = load().server
+    _settings = load()
 except ConfigError as error:
     sys.stderr.write(f"{error}\n")
     raise SystemExit(2) from None
 
+_server = _settings.server
 bind = f"[{_server.host}]:{_server.port}" if ":" in _server.host else f"{_server.host}:{_server.port}"
 workers = _server.workers
 worker_class = "llm_one_api.web.worker.GatewayWorker"
@@ -87,6 +90,15 @@ def when_ready(server: Any) -> None:
             reload()
 
     server.handle_hup = reload_if_good
+
+
+def on_exit(server: Any) -> None:  # noqa: ARG001 (gunicorn's)
+    """Have the relay that one of us has started send the last records: a container would kill it with us.
+
+    Where somebody runs us all, he ends the relay after us by himself.
+    """
+    if own_relay.LIFELINE not in os.environ:
+        own_relay.end(_settings.journal_folder)
 
 
 _CHECK = (sys.executable, "-m", "llm_one_api.cli", "check-config")

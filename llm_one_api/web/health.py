@@ -12,6 +12,7 @@ from llm_one_api.errors import InvalidKey
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.web.door import api_key
 from llm_one_api.web.errors import unexpected
+from llm_one_api.web.lookout import Figures
 
 
 class Condition:
@@ -23,6 +24,9 @@ class Condition:
         """Why no call should be sent here: starting, draining or journal_full."""
         self.missing: list[str] = []
         """What is away without stopping calls: redis, ledger, relay."""
+        self.because: list[str] = []
+        """What else somebody has to look at."""
+        self.figures = Figures()
 
 
 def register(app: Flask, condition: Condition, authenticate: Authenticate, draining: Callable[[], bool]) -> None:
@@ -37,15 +41,16 @@ def register(app: Flask, condition: Condition, authenticate: Authenticate, drain
         not_ready = "draining" if draining() else condition.not_ready
         if not_ready:
             return _say(503, {"status": not_ready})
-        body: dict[str, Any] = {"status": "degraded" if condition.missing else "ok"}
-        try:  # what is missing is told to those with a key only
+        body: dict[str, Any] = {"status": "degraded" if condition.missing or condition.because else "ok"}
+        try:  # what is missing, and how much of what there is, is told to those with a key only
             authenticate(api_key(request.environ))
         except InvalidKey:
             pass
         except Exception as error:  # an auth plugin's: who has a key cannot be told, but we are ready
             unexpected(error)
         else:
-            body["missing"] = condition.missing
+            body |= {"missing": condition.missing, "because": condition.because}
+            body |= msgspec.to_builtins(condition.figures)
         return _say(200, body)
 
 

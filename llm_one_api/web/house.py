@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,18 +16,17 @@ import gevent
 import structlog
 
 from llm_one_api.gateway.watch import Watch
-from llm_one_api.lifetime import BEHIND_CALLS
 from llm_one_api.stores.journal.lock import relay_is_running
 from llm_one_api.stores.journal.writer import Journal
+from llm_one_api.web import own_relay
 from llm_one_api.web.health import Condition
+from llm_one_api.web.lookout import Lookout
 from llm_one_api.web.off_hub import Threads, on_disk
 
 log = structlog.get_logger()
 
 LOOK_EVERY = 5.0
 PROBE_SECONDS = 3.0
-RELAY = (sys.executable, "-m", "llm_one_api.cli", "relay")
-LIFELINE = "LLM_ONE_API_LIFELINE"
 
 
 class House:
@@ -42,6 +40,7 @@ class House:
         journal_folder: Path,
         sync_every: float,
         condition: Condition,
+        lookout: Lookout,
         refuse_when_full: bool,
         probes: Mapping[str, Callable[[], None]],
         draining_marker: Path,
@@ -59,6 +58,7 @@ class House:
         self._journal_folder = journal_folder
         self._sync_every = sync_every
         self._condition = condition
+        self._lookout = lookout
         self._refuse_when_full = refuse_when_full
         self._probes = probes
         self._threads = Threads(len(probes))
@@ -104,6 +104,8 @@ class House:
 
     def _look(self) -> None:
         while True:
+            with _going_on("measure"):
+                on_disk(self._lookout.look_at_disk, within=PROBE_SECONDS)
             with _going_on("look"):
                 self._condition.not_ready = "journal_full" if self._refuse_when_full and self.journal.full else None
                 self._keep_relay()
@@ -113,6 +115,10 @@ class House:
                 if missing != self._condition.missing:
                     (log.warning if missing else log.info)("health.missing", missing=missing)
                 self._condition.missing = missing
+                because = self._lookout.because()
+                if because != self._condition.because:
+                    (log.warning if because else log.info)("health.degraded", because=because)
+                self._condition.because, self._condition.figures = because, self._lookout.figures()
             gevent.sleep(LOOK_EVERY)
 
     def _missing(self) -> list[str]:
@@ -131,12 +137,7 @@ class House:
         if self._relay is not None and self._relay.poll() is not None:
             self._relay = None
         if self._relay is None and not self.watch.draining and not relay_is_running(self._journal_folder):
-            keep = () if self._lifeline is None else (self._lifeline,)
-            self._relay = subprocess.Popen(  # noqa: S603 (our own command)
-                RELAY, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=keep
-            )
-            # What is done with records never delays a call.
-            os.setpriority(os.PRIO_PROCESS, self._relay.pid, BEHIND_CALLS)
+            self._relay = own_relay.spawn(self._lifeline)
             log.info("relay.spawned", pid=self._relay.pid)
 
     def _follow_lifeline(self, fd: int) -> None:
