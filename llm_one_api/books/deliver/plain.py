@@ -38,8 +38,8 @@ def look_ahead(turn: Turn[L]) -> int | None:
     first, *behind = turn.ledger.read(turn.place, 1 + turn.pace.look_ahead) or (None,)
     if first is None or not behind:
         return None
-    # Each time it begins with another: one of them may end the process.
-    start = turn.lease.fence % len(behind)
+    # One of them may be what ended the process: then it begins with another each time.
+    start = turn.lease.fence % len(behind) if turn.lease.after_death else 0
     suspects = {first.seq: turn.lease.refusals + turn.lease.deaths}
     for one in behind[start:] + behind[:start]:
         if turn.is_over:

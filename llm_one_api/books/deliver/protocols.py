@@ -36,6 +36,10 @@ class Lease(Protocol):
         """How often a process ended that had that record in hand."""
 
     @property
+    def after_death(self) -> bool:
+        """Whether its last failure was that a process ended."""
+
+    @property
     def died(self) -> str | None:
         """What became of the last holder, if it ended without giving the lease back."""
 

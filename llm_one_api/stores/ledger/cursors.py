@@ -16,6 +16,7 @@ from llm_one_api.values import Value
 _c = tables.cursors.c
 _who: Any = bindparam("who")
 LONGEST_ERROR = 2000
+_ENDED = "its process ended"
 
 
 class Lease(Value, frozen=True, kw_only=True):
@@ -34,6 +35,8 @@ class Lease(Value, frozen=True, kw_only=True):
     """How often in a row the consumer refused the record after *seq*."""
     deaths: int = 0
     """How often a process ended that had given it that record."""
+    after_death: bool = False
+    """Whether its last failure was that a process ended."""
     died: str | None = None
     """What became of the last holder, if it ended without giving the lease back: counted already, as a failure."""
     seconds: float
@@ -78,7 +81,9 @@ class Cursors:
             .where(_c.consumer == _who)
             .with_for_update()
         )
-        counted: dict[str, Any] = {name: bindparam(f"{name}_are") for name in ("failures", "refusals", "deaths", "error")}
+        counted: dict[str, Any] = {
+            name: bindparam(f"{name}_are") for name in ("failures", "refusals", "deaths", "error")
+        }
         self._take = mine.values(owner=bindparam("by"), in_hand=None, fence=_c.fence + 1, **until, **counted)
         self._renew = held.where(_c.lease_until > 0.0).values(until | {"in_hand": bindparam("given")})
         self._advance = self._renew.values(moved)
@@ -131,16 +136,18 @@ class Cursors:
             if found.owner is not None and not (found.over or gone(found.owner)):
                 return None
             died = None if found.owner is None else _death(found)
+            error = died or found.error
             counts = {
                 "failures": found.failures + (died is not None),
                 "refusals": found.refusals,
                 "deaths": found.deaths + (died is not None and found.in_hand is not None),
             }
-            taken = {"who": consumer, "by": owner, "seconds": seconds, "error_are": died or found.error}
+            taken = {"who": consumer, "by": owner, "seconds": seconds, "error_are": error}
             connection.execute(self._take, taken | {f"{name}_are": value for name, value in counts.items()})
         return Lease(
             **counts,
             consumer=consumer, seq=found.seq, since=found.since, fence=found.fence + 1, died=died, seconds=seconds,
+            after_death=error is not None and error.startswith(_ENDED),
         )  # fmt: skip
 
     def advance(self, lease: Lease, seq: int, in_hand: int | None = None) -> Lease | None:
@@ -215,5 +222,5 @@ def _named(lease: Lease, values: dict[str, Any]) -> dict[str, Any]:
 
 def _death(found: Any) -> str:
     if found.in_hand is None:
-        return "its process ended in the middle of a delivery"
-    return f"its process ended while it had record {found.in_hand} in hand"
+        return f"{_ENDED} in the middle of a delivery"
+    return f"{_ENDED} while it had record {found.in_hand} in hand"

@@ -51,7 +51,7 @@ class DeadLetters:
     """All that was set aside."""
 
     def __init__(self, engine: Engine, cursors: Cursors, ingesting: Ingesting) -> None:
-        """Keep the engine, and who moves cursors and takes records in within a transaction."""
+        """Keep the engine, who moves cursors within a transaction, and who takes records in."""
         self._engine = engine
         self._reading = reading(engine)
         self._cursors = cursors
@@ -137,14 +137,14 @@ class DeadLetters:
 
         If it is refused again, it stands there anew, with the new reason.
         """
-        with self._engine.begin() as connection:
-            connection.execute(delete(refused_records).where(_r.id == letter.id))
-            try:
-                record = letter.record()
-            except msgspec.MsgspecError as error:
-                again = Refused(request_id=letter.request_id, reason=f"it is no record: {error}", line=letter.line)
-                return self._ingesting.within(connection, [], [again])
-            return self._ingesting.within(connection, [record])
+        batch: list[UsageRecord] = []
+        refused: list[Refused] = []
+        try:
+            batch.append(letter.record())
+        except msgspec.MsgspecError as error:
+            reason = f"it is no record: {error}"
+            refused.append(Refused(request_id=letter.request_id, reason=reason, line=letter.line))
+        return self._ingesting.ingest(batch, refused, instead_of=[letter.request_id])
 
     def rewind(self, lease: Lease, seq: int) -> Lease | None:
         """Set the cursor of *lease* back to *seq*; None: the lease was lost.

@@ -23,6 +23,7 @@ class Lease(msgspec.Struct, frozen=True):
     failures: int
     refusals: int
     deaths: int
+    after_death: bool = False
     died: str | None = None
 
 
@@ -111,7 +112,9 @@ class ShelfCursors:
 
     def _held(self, consumer: str, died: str | None = None) -> Lease:
         row = self.rows[consumer]
-        return Lease(consumer, row.seq, row.since, row.fence, row.failures, row.refusals, row.deaths, died)
+        after_death = row.error is not None and row.error.startswith("ended")
+        counts = (row.failures, row.refusals, row.deaths)
+        return Lease(consumer, row.seq, row.since, row.fence, *counts, after_death, died)
 
 
 class Letter(msgspec.Struct, frozen=True):
