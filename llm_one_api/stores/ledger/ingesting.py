@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, StatementError
 
-from llm_one_api.stores.ledger.bulk import Inserting
+from llm_one_api.stores.ledger.bulk import inserting
 from llm_one_api.stores.ledger.rollups import Rollups
 from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT, to_row
 from llm_one_api.stores.ledger.sums import Sums
@@ -58,7 +58,7 @@ class Ingesting:
         """Keep both."""
         self._engine = engine
         self._rollups = rollups
-        self._insert_rows = Inserting(records, engine.dialect)
+        self._insert_rows = inserting(records, engine.dialect)
         dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
         self._note_one = dialect.insert(refused_records).on_conflict_do_nothing(index_elements=["request_id"])
 
