@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from llm_one_api import logs
 from llm_one_api.books.audit.audit import UNCHECKED, Checked, Report, audit
 from llm_one_api.books.audit.check import Context, Difference, Findings
 from llm_one_api.books.jobs import day_of
-from llm_one_api.cli import days
+from llm_one_api.cli import days, embedded_valkey
 from llm_one_api.errors import ConfigError
 from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.memory import MemoryStatsPlugin
@@ -104,8 +104,13 @@ def _context(settings: Settings, ledger: Ledger, memory: MemoryStatsPlugin | Non
 
 
 def _memory(settings: Settings) -> MemoryStatsPlugin | None:
+    """Make the plugin; None: it is not on, or counts nothing because `llm-one-api up` does not run."""
     if "memory" not in settings.plugins.stats:
         return None
+    if settings.redis.url is None and (url := embedded_valkey.url_of(settings.data_dir)):
+        if not embedded_valkey.answers(url):
+            return None
+        settings = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": url})})
     return MemoryStatsPlugin(PluginConfig(settings.stats.get("memory") or {}, settings.plugin_context()))
 
 
@@ -175,13 +180,15 @@ def _details(found: Findings) -> Iterator[str]:
 
 def _difference(difference: Difference) -> str:
     what = " ".join(_value(value) for value in difference.what.values() if value != "")
-    says = ", ".join(f"{side}: {_value(value)}" for side, value in difference.says.items())
-    return _printable(f"{what}  {says}")
+    says = "; ".join(f"{side}: {_value(value)}" for side, value in difference.says.items())
+    return _printable(f"{what}: {says}")
 
 
 def _value(value: Any) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {figure}" for name, figure in value.items())
     return str(value)
 
 

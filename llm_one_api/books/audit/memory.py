@@ -32,7 +32,7 @@ class MemoryCheck:
     def run(self, context: Context) -> Findings:
         """Compare up to the record that the plugin has counted last."""
         if context.memory is None:
-            return Findings(elsewhere="the plugin is not on")
+            return Findings(elsewhere="nothing is counted: the plugin is not on, or `llm-one-api up` does not run")
         try:
             view = context.memory.audit_view()
         except redis.RedisError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC
+from itertools import groupby
+from typing import Any
 
 from llm_one_api.books.audit.check import Context, Difference, Findings
+from llm_one_api.stores.ledger import rollups
 from llm_one_api.stores.ledger.sums import HOUR, hour_of
 
 
@@ -25,14 +29,8 @@ class RollupsCheck:
             since = min(deleted_before, context.until)
             until = deleted_before.astimezone(UTC).isoformat(timespec="minutes")
             findings.notes.append(f"records before {until} are deleted: the sums of that time stand for themselves")
-        for each in context.ledger.rollups.differences(since, context.until):
-            findings.add(
-                Difference(
-                    what={"table": each.table, "slot": each.slot, **each.dimensions, "column": each.column},
-                    says={"records": each.records, "sums": each.sums},
-                    repairable=True,
-                )
-            )
+        for _, columns in groupby(context.ledger.rollups.differences(since, context.until), key=_sum_of):
+            findings.add(_difference(list(columns)))
         findings.compared = dict(zip(("records", "sums"), audit.count(since, context.until), strict=True))
         return findings
 
@@ -40,3 +38,23 @@ class RollupsCheck:
         """Make the hours anew in which there is a difference."""
         for hour in sorted({hour_of(each.what["slot"]) for each in findings.differences}):
             context.ledger.rollups.rebuild(hour, hour + HOUR)
+
+
+def _sum_of(column: rollups.Difference) -> tuple[Any, ...]:
+    """Name the sum that a column belongs to."""
+    return column.table, column.slot, tuple(column.dimensions.values())
+
+
+def _difference(columns: Sequence[rollups.Difference]) -> Difference:
+    """Put the columns of one sum together."""
+    first = columns[0]
+    what = {"table": first.table, "slot": first.slot, **first.dimensions}
+    return Difference(
+        # SQLAlchemy's names are more than texts, and no JSON.
+        what={str(name): str(value) if isinstance(value, str) else value for name, value in what.items()},
+        says={
+            "records": {str(each.column): each.records for each in columns},
+            "sums": {str(each.column): each.sums for each in columns},
+        },
+        repairable=True,
+    )
