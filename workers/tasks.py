@@ -38,10 +38,12 @@ class Hint(Task):  # type: ignore[misc]  # Celery has no types
 
 
 @app.task(name="stats.ingest")  # type: ignore[untyped-decorator]  # Celery has no types
-def ingest(journal_id: str, batch_id: str, parcel: str) -> None:
+def ingest(journal_id: str, batch_id: str, parcel: str | list[str]) -> None:
     """Keep a batch of records, tell the relay, and hint at deliveries. What fails is sent again by the relay."""
     try:
-        done = ingestion.ingest(parts(settings).ledger, unpack(parcel), lambda: _ack(journal_id, batch_id))
+        # The lines themselves: a message from a relay of the version before.
+        lines = parcel if isinstance(parcel, list) else unpack(parcel)
+        done = ingestion.ingest(parts(settings).ledger, lines, lambda: _ack(journal_id, batch_id))
     except Exception as error:  # the database's; or the parcel is none
         log.error("ingest.failed", batch=batch_id, error=reason(error, settings.ledger.url))
         return

@@ -11,7 +11,7 @@ from decimal import Decimal
 from operator import itemgetter
 
 import msgspec
-from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy import Connection, Engine, delete, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, StatementError
 
@@ -60,6 +60,10 @@ class Ingesting:
         self._rollups = rollups
         self._insert_rows = inserting(records, engine.dialect)
         dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
+        in_list = text(_IN_LIST[engine.dialect.name])
+        self._ask_for = [
+            select(table.c.request_id).where(table.c.request_id.in_(in_list)) for table in (records, refused_records)
+        ]
         self._note_one = dialect.insert(refused_records).on_conflict_do_nothing(index_elements=["request_id"])
 
     def ingest(self, batch: Sequence[UsageRecord], refused: Sequence[Refused], instead_of: Sequence[str]) -> Ingested:
@@ -99,14 +103,10 @@ class Ingesting:
         known_too = len(batch) - kept - (len(bad) - len(refused))
         return Ingested(new=kept, known=known_too, refused=len(bad), last_seq=last + kept)
 
-    @staticmethod
-    def _known(connection: Connection, ids: list[str]) -> set[str]:
-        found: set[str] = set()
-        for table in (records, refused_records):
-            for start in range(0, len(ids), 500):
-                asked = select(table.c.request_id).where(table.c.request_id.in_(ids[start : start + 500]))
-                found.update(connection.execute(asked).scalars())
-        return found
+    def _known(self, connection: Connection, ids: list[str]) -> set[str]:
+        # One parameter: to put hundreds into a statement costs more than to look them up.
+        listed = {"ids": msgspec.json.encode(ids).decode()}
+        return {name for asked in self._ask_for for name in connection.execute(asked, listed).scalars()}
 
     def _insert(
         self, connection: Connection, fresh: list[UsageRecord], last: int, sums: Sums, bad: list[Refused]
@@ -149,6 +149,10 @@ class Ingesting:
 
 
 _values = itemgetter(*(column.name for column in records.columns))
+_IN_LIST = {
+    "sqlite": "SELECT value FROM json_each(:ids)",
+    "postgresql": "SELECT json_array_elements_text(CAST(:ids AS json))",
+}
 _LOCK = update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n, ledger_seq.c.deleted_before)
 
 
