@@ -18,6 +18,7 @@ from llm_one_api.books.relay.relay import Relay, RelayOptions
 from llm_one_api.books.relay.window import Publish, TakeAcks
 from llm_one_api.broker import INGEST, sender, waiting
 from llm_one_api.cli.claim import writing_to
+from llm_one_api.cli.relay_resend import resend
 from llm_one_api.errors import ConfigError
 from llm_one_api.stores.counters import Acks, connect
 from llm_one_api.stores.journal.lock import take_relay_lock
@@ -30,16 +31,28 @@ _ACKS_AT_ONCE = 1000
 log = structlog.get_logger(__name__)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--config", type=click.Path(path_type=Path), help="The config file.")
 @click.option("--drain", default=3.0, show_default=True, help="Seconds to wait for acks when told to stop.")
-def command(config: Path | None, drain: float) -> None:
+@click.pass_context
+def command(context: click.Context, config: Path | None, drain: float) -> None:
     """Send the journal's records to the workers until they are in the ledger.
 
     There is one a journal folder: where one runs already, another exits at once. SIGTERM or Ctrl-C sends what is
     there and awaits the acks for a while; a second one, or the end of the process that holds LLM_ONE_API_LIFELINE,
     ends it at once. Nothing is lost either way: what is not acked is sent again by the next relay.
     """
+    if context.invoked_subcommand:
+        context.obj = config
+    else:
+        be_relay(config, drain)
+
+
+command.add_command(resend)
+
+
+def be_relay(config: Path | None, drain: float) -> None:
+    """Be the relay of the journal folder, unless it has one."""
     try:
         loaded = settings.load(config)
     except ConfigError as error:

@@ -17,7 +17,7 @@ from llm_one_api.stores.journal.segments import ACKED, parse, prepare, remove_le
 log = structlog.get_logger(__name__)
 
 _PRUNE_SECONDS = 5.0
-_SCARCE_BYTES = 64 << 20
+SCARCE_BYTES = 64 << 20
 
 
 class Freeing:
@@ -87,7 +87,7 @@ class Freeing:
         files = sorted(((path, path.stat()) for path in paths), key=lambda file: file[1].st_mtime, reverse=True)
         disk = os.statvfs(self._folder)
         # What is in the ledger already must not be in the way of what is not yet.
-        keep = 0 if disk.f_bavail * disk.f_frsize < _SCARCE_BYTES else self._keep_bytes
+        keep = 0 if disk.f_bavail * disk.f_frsize < SCARCE_BYTES else self._keep_bytes
         size = 0
         for path, stat in files:
             size += stat.st_size
