@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from errno import ENOSPC
+from errno import EDQUOT, EFBIG, EIO, ENOSPC, EROFS
 from pathlib import Path
 from threading import Event, Thread, get_ident
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from llm_one_api.stores.journal.entries import Carried, Closed, Opened
 from llm_one_api.stores.journal.segments import create, is_released, list_segments
@@ -21,12 +22,13 @@ class Disk:
 
     def __init__(self) -> None:
         self.room: int | None = None
+        self.says = ENOSPC
 
     def write(self, fd: int, data: bytes) -> int:
         if self.room is None:
             return os.write(fd, data)
         if self.room == 0:
-            raise OSError(ENOSPC, "No space left on device")
+            raise OSError(self.says, os.strerror(self.says))
         written = os.write(fd, data[: self.room])
         self.room -= written
         return written
@@ -154,6 +156,47 @@ def test_a_segment_without_news_is_not_rotated_for_ever(
         journal.sync()
 
     assert len(list_segments(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("says", [ENOSPC, EDQUOT, EFBIG, EIO, EROFS])
+def test_whatever_a_disk_refuses_with_its_records_wait_and_it_is_said_why(
+    make: Callable[..., Journal], tmp_path: Path, disk: Disk, clock: Clock, says: int
+) -> None:
+    journal = make()
+    journal.open(opened("a"))
+    disk.room, disk.says = 0, says
+
+    with capture_logs() as logs:
+        journal.close(record("a"))
+        journal.close(record("b"))
+        journal.sync()
+        waited = journal.full
+        disk.room = None
+        clock.now += 1
+        journal.sync()
+
+    assert waited
+    assert not journal.full
+    assert closed_ids(tmp_path) == ["a", "b"]
+    assert [line["event"] for line in logs] == ["journal.trouble", "journal.recovered"]
+    assert os.strerror(says) in logs[0]["error"]
+
+
+def test_a_folder_that_cannot_be_made_is_as_a_full_disk(tmp_path: Path, clock: Clock) -> None:
+    folder = tmp_path / "journal"
+    folder.touch()
+    journal = Journal(folder, clock=clock)
+
+    journal.open(opened("a"))
+    journal.close(record("a"))
+    waited = journal.full
+    folder.unlink()
+    clock.now += 1
+    journal.sync()
+
+    assert waited
+    assert closed_ids(folder) == ["a"]
+    kill(journal)
 
 
 @pytest.mark.parametrize("room", [0, 1, 20])
