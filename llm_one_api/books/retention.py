@@ -51,8 +51,8 @@ class Store(Protocol):
     def delete_records(self, before: datetime, upto: int, *, since: datetime | None, limit: int) -> Deleted:
         """Delete up to *limit* records admitted before *before*, none after place *upto*."""
 
-    def delete_quarters(self, before: datetime) -> int:
-        """Delete the sums by quarters of the oldest hour, if it is over before *before*."""
+    def delete_quarters(self, before: datetime, *, since: datetime | None) -> Deleted:
+        """Delete the sums by quarters of the oldest hour from *since* on, if it is over before *before*."""
 
 
 class Runs(Protocol):
@@ -115,23 +115,30 @@ def retain(
     """
     end = clock() + RUN_FOR
     ledger.job_runs.prune(now - RUNS_KEPT)
-    quarters, more = _quarters(ledger.retention, hour_of(now - timedelta(days=keeping.quarters_days)), end, clock)
-    records = 0
-    if keeping.records_days is not None and not more:
+    records = quarters = 0
+    more = False
+    if keeping.records_days is not None:
         before = hour_of(now - timedelta(days=keeping.records_days))
         records, more = _records(ledger, consumers, before, end, clock, sleep)
+    if not more:
+        before = hour_of(now - timedelta(days=keeping.quarters_days))
+        quarters, more = _quarters(ledger.retention, before, end, clock)
     if records or quarters:
         log.info("retention.deleted", records=records, quarters=quarters, more=more)
     return Done(result={"records": records, "quarters": quarters}, more=more)
 
 
 def _quarters(store: Store, before: datetime, end: float, clock: Callable[[], float]) -> tuple[int, bool]:
-    rows = 0
-    while gone := store.delete_quarters(before):
-        rows += gone
+    rows, since = 0, None
+    while True:
+        # Each hour once: late calls may bring some of it back meanwhile, and the next run has time for them.
+        step = store.delete_quarters(before, since=since)
+        rows += step.rows
+        if step.newest is None:
+            return rows, False
         if clock() >= end:
             return rows, True
-    return rows, False
+        since = step.newest
 
 
 def _records(
@@ -149,7 +156,7 @@ def _records(
         # Looked at anew each time: a plugin may have been set back, to be given records again.
         may = horizon(store.places(), consumers, ledger.last_seq())
         step = store.delete_records(before, may.upto, since=since, limit=CHUNK)
-        records += step.records
+        records += step.rows
         if step.newest is None:
             _say(store, may, before, records)
             return records, False

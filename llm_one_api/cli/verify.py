@@ -27,7 +27,7 @@ from llm_one_api.values import UsageRecord
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _SHOWN = 20
 """Differences of a check that a person is shown; `--json` has more."""
-_WORDS = {"agrees": "agree", "unchecked": "NOT CHECKED", "elsewhere": "not here", "told": "set aside"}
+_WORDS = {"agrees": "agree", "unchecked": "NOT CHECKED", "elsewhere": "not here"}
 
 
 @click.command()
@@ -156,9 +156,7 @@ def _said(report: Report, day: date | None, settings: Settings, *, repair: bool)
 def _told(each: Checked, *, repair: bool) -> Iterator[str]:
     """Say in a line what was compared, and below it what is wrong."""
     found = each.last
-    word = f"DIFFER ({found.count:,})" if found.state == "differs" else _WORDS[found.state]
-    if each.left is not None and not found.count:
-        word = f"agree again ({each.found.count:,} repaired)"
+    word = _word(each)
     counts = ", ".join(f"{count:,} {what}" for what, count in found.compared.items())
     yield f"{each.check.name:<10} {word:<12} {each.check.compares}{f': {counts}' if counts else ''}"
     yield from (f"    {line}" for line in _details(found))
@@ -166,6 +164,17 @@ def _told(each: Checked, *, repair: bool) -> Iterator[str]:
         yield f"    --repair {each.check.mends}"
     elif found.count and not found.repairable:
         yield f"    {each.check.mends}"
+
+
+def _word(each: Checked) -> str:
+    found = each.last
+    if found.state == "differs":
+        return f"DIFFER ({found.count:,})"
+    if found.state == "told":
+        return "some" if any(found.compared.values()) else "none"
+    if found.state == "agrees" and each.left is not None:
+        return f"agree again ({each.found.count:,} repaired)"
+    return _WORDS[found.state]
 
 
 def _details(found: Findings) -> Iterator[str]:

@@ -42,7 +42,7 @@ def test_records_go_by_their_age_the_oldest_first(ledger: Ledger) -> None:
     second = ledger.retention.delete_records(NOON + 2 * HOUR, 8, since=first.newest, limit=3)
     third = ledger.retention.delete_records(NOON + 2 * HOUR, 8, since=second.newest, limit=3)
 
-    assert (first.records, second.records, third.records) == (3, 1, 0)
+    assert (first.rows, second.rows, third.rows) == (3, 1, 0)
     assert third.newest is None
     assert places(ledger) == [5, 6, 7, 8]
     assert ledger.last_seq() == 8
@@ -55,7 +55,7 @@ def test_what_a_plugin_has_not_had_stays(ledger: Ledger) -> None:
 
     done = ledger.retention.delete_records(NOON + 4 * HOUR, 3)
 
-    assert done.records == 3
+    assert done.rows == 3
     assert places(ledger) == [4, 5, 6, 7, 8]
 
 
@@ -94,7 +94,7 @@ def test_the_hour_from_which_on_records_are_whole_never_goes_back(ledger: Ledger
 
     nothing = ledger.retention.delete_records(NOON + HOUR, 8)
 
-    assert nothing.records == 0
+    assert nothing.rows == 0
     assert (first, second) == (NOON + HOUR, NOON + 4 * HOUR)
     assert ledger.audit.deleted_before() == second
 
@@ -102,14 +102,18 @@ def test_the_hour_from_which_on_records_are_whole_never_goes_back(ledger: Ledger
 def test_quarters_go_by_whole_hours_the_oldest_first(ledger: Ledger) -> None:
     filled(ledger)
 
-    gone = []
-    while rows_gone := ledger.retention.delete_quarters(NOON + 2 * HOUR):
-        gone.append(rows_gone)
+    before = NOON + 2 * HOUR
+    first = ledger.retention.delete_quarters(before)
+    ledger.ingest([record(99, at=NOON)])
+    second = ledger.retention.delete_quarters(before, since=first.newest)
+    third = ledger.retention.delete_quarters(before, since=second.newest)
+    again = ledger.retention.delete_quarters(before)
 
     with ledger._engine.connect() as connection:
         oldest = connection.execute(select(func.min(rollups_quarter.c.slot))).scalar()
         oldest_latency = connection.execute(select(func.min(latencies_quarter.c.slot))).scalar()
-    assert len(gone) == 2
+    assert (first.newest, second.newest, third.newest) == (NOON + HOUR, NOON + 2 * HOUR, None)
+    assert (third.rows, again.newest) == (0, NOON + HOUR)
     assert (oldest, oldest_latency) == (NOON + 2 * HOUR, NOON + 2 * HOUR)
     assert rows(ledger, rollups_hour) == 4
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from urllib.parse import unquote
 import pytest
 import redis
 
+from llm_one_api.broker import JOBS, sender, waiting
 from llm_one_api.cli import embedded_valkey
 from llm_one_api.stores.journal.segments import ACKED, list_segments
 from llm_one_api.stores.ledger.ledger import Ledger
-from tests.harness.processes import BIN, wait_until
+from tests.harness.processes import BIN, ROOT, wait_until
 from tests.harness.product import Product, config, product
 from tests.harness.upstream import Upstream, json_answer, scripted
 
@@ -153,6 +156,54 @@ def test_a_record_that_was_deleted_is_brought_back_from_the_journal_with_all_tha
     assert (repaired, differing(left)) == (1, {"sequence"})
     assert back == lost
     assert known == 0
+
+
+def test_however_many_ticks_come_each_job_runs_once_for_its_period(installed: Product) -> None:
+    url = embedded_valkey.url_of(installed.folder / "data")
+    assert url is not None
+    beat = sender(url, "oneapi:")
+    for _ in range(3):
+        beat.send_task("jobs.tick", queue=JOBS, expires=60)
+
+    ledger = Ledger(installed.ledger_url)
+    done = [
+        wait_until(lambda job=job: ledger.job_runs.last(job), what=f"{job} is done")  # type: ignore[misc]
+        for job in ("retention", "audit")
+    ]
+    wait_until(lambda: waiting(beat, JOBS) == 0, what="all ticks are taken")
+    beat.close()
+    with ledger._engine.connect() as connection:
+        tries = connection.exec_driver_sql("SELECT job, max(tries) FROM job_runs GROUP BY job ORDER BY job").all()
+    ledger.close()
+
+    assert [each.ok for each in done] == [True, True]
+    assert done[0].result == {"records": 0, "quarters": 0}
+    assert done[1].result["checks"] == {
+        "segments": "agrees", "sequence": "agrees", "rollups": "agrees", "memory": "agrees", "set aside": "told",
+    }  # fmt: skip
+    assert [tuple(each) for each in tries] == [("audit", 1), ("retention", 1)]
+
+
+def test_all_that_beat_sends_is_a_task_that_is_there_and_expires_before_the_next(installed: Product) -> None:
+    code = (
+        "from workers.celery_app import app; app.loader.import_default_modules()\n"
+        "for entry in app.conf.beat_schedule.values():\n"
+        "    assert entry['task'] in app.tasks, entry\n"
+        "    assert entry['options']['expires'] <= entry['schedule'], entry\n"
+        "    print(entry['task'])\n"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=installed.folder,
+        env={**os.environ, "LLM_ONE_API_CONFIG": str(installed.config), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert said.stderr == ""
+    assert sorted(said.stdout.split()) == ["jobs.tick", "stats.deliver", "stats.deliver"]
 
 
 def test_what_is_away_is_neither_agreement_nor_difference(installed: Product, tmp_path: Path) -> None:

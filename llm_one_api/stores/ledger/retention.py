@@ -28,9 +28,9 @@ class Place(Value, frozen=True, kw_only=True):
 class Deleted(Value, frozen=True, kw_only=True):
     """What a step has deleted."""
 
-    records: int
+    rows: int
     newest: datetime | None
-    """When the last of those was admitted that were looked at; None: there was nothing to delete."""
+    """Up to when it has looked: the next step's `since`; None: there was nothing to delete."""
 
 
 class Retention:
@@ -61,8 +61,8 @@ class Retention:
     ) -> Deleted:
         """Delete up to *limit* records admitted before *before*, the oldest first, but none after place *upto*.
 
-        *since* is when the last one was admitted that the step before looked at. That records of an hour were deleted
-        is noted with the deletion, by whole hours: from then on none of it comes in again.
+        Those admitted before *since* were looked at by the step before. That records of an hour were deleted is noted
+        with the deletion, by whole hours: from then on none of it comes in again.
         """
         asked = select(_r.seq, _r.at).where(_r.at < before, _r.seq <= upto).order_by(_r.at).limit(limit)
         if since is not None:
@@ -70,7 +70,7 @@ class Retention:
         with self._reading.connect() as connection:  # the looking is done before others have to wait
             found = connection.execute(asked).all()
         if not found:
-            return Deleted(records=0, newest=None)
+            return Deleted(rows=0, newest=None)
         newest: datetime = found[-1].at
         with self._engine.begin() as connection:
             lock(connection)
@@ -82,18 +82,24 @@ class Retention:
                     deleted=ledger_seq.c.deleted + gone, deleted_before=until if noted is None else max(noted, until)
                 )
             )
-        return Deleted(records=gone, newest=newest)
+        return Deleted(rows=gone, newest=newest)
 
-    def delete_quarters(self, before: datetime) -> int:
-        """Delete the sums by quarters of the oldest hour, if it is over before *before*; tell how many rows it had."""
+    def delete_quarters(self, before: datetime, *, since: datetime | None = None) -> Deleted:
+        """Delete the sums by quarters of the oldest hour, from *since* on, if it is over before *before*."""
         with self._reading.connect() as connection:
-            slots = [connection.execute(select(func.min(table.c.slot))).scalar() for table in QUARTERS]
+            slots = []
+            for table in QUARTERS:
+                asked = select(func.min(table.c.slot)).where(table.c.slot < before)
+                slots.append(
+                    connection.execute(asked if since is None else asked.where(table.c.slot >= since)).scalar()
+                )
         hour = hour_of(min((slot for slot in slots if slot is not None), default=before))
         if hour + HOUR > before:
-            return 0
+            return Deleted(rows=0, newest=None)
         with self._engine.begin() as connection:
             lock(connection)
-            return sum(
+            rows = sum(
                 connection.execute(delete(table).where(table.c.slot >= hour, table.c.slot < hour + HOUR)).rowcount
                 for table in QUARTERS
             )
+        return Deleted(rows=rows, newest=hour + HOUR)
