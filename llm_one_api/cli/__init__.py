@@ -12,6 +12,8 @@ COMMANDS = {
     "relay": "Send the journal's records to the workers.",
     "db": "Create or upgrade the ledger's tables.",
     "prices": "List calls without a cost, and give them one.",
+    "plugins": "Tell how far the stats plugins are, and set one back.",
+    "deadletter": "Look after records that were set aside.",
     "verify": "Compare the journal, the records, the sums and the live statistics.",
     "demo-upstream": "Answer like a provider, for trying things out.",
     "bench": "Measure how fast it is on this machine.",

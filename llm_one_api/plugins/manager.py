@@ -50,6 +50,9 @@ _SAID = {
 }
 """What pydantic says in words of Python's, in words of the config file's."""
 
+_TAKEN = {"ledger"}
+"""Names that a stats plugin cannot have: `llm-one-api deadletter` lists under it what the ledger itself refused."""
+
 Sections = Mapping[str, Mapping[str, Any]]
 P = TypeVar("P", bound=Plugin)
 
@@ -126,6 +129,8 @@ def _look(kind: str, name: str) -> tuple[type[Plugin] | None, list[str]]:
     }
     if not entries:
         return None, [_nobody(kind, name)]
+    if kind == "stats" and name in _TAKEN:
+        return None, [f"no stats plugin can be called {name!r}; its package must call it otherwise"]
     if len(entries) > 1:
         return None, [f"there are several {kind} plugins {name!r}: {', '.join(sorted(entries))}; uninstall all but one"]
     (entry,) = entries.values()

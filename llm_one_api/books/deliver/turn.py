@@ -64,9 +64,9 @@ class Turn(Generic[L]):
         return self.lease.refusals + self.lease.deaths >= self.pace.tries > self.lease.deaths
 
     @contextmanager
-    def held(self) -> Iterator[bool]:
-        """Hold the lease for a block, if it is to be had."""
-        if not self._take():
+    def held(self, *, at_once: bool = False) -> Iterator[bool]:
+        """Hold the lease for a block, if it is to be had; *at_once*: also of a plugin that is to be left alone."""
+        if not self._take(at_once=at_once):
             yield False
             return
         try:
@@ -121,11 +121,11 @@ class Turn(Generic[L]):
             lease = cursors.advance(self.lease, self.place, given)
         else:
             lease = cursors.renew(self.lease, given)
-        self._still(lease)
+        self.go_on_with(lease)
 
     def give_up(self, one: Kept, reason: str, tries: int) -> None:
         """Set *one* aside, and move the cursor over it."""
-        self._still(self.ledger.dead_letters.set_aside(self.lease, one, reason, tries))
+        self.go_on_with(self.ledger.dead_letters.set_aside(self.lease, one, reason, tries))
         self.set_aside += 1
         log.error(
             "plugin.record_set_aside", plugin=self.name, request_id=one.record.request_id, seq=one.seq,
@@ -140,9 +140,9 @@ class Turn(Generic[L]):
         self.give_up(one, f"its process ended {deaths} times while it had this record in hand", deaths)
         return True
 
-    def _take(self) -> bool:
+    def _take(self, *, at_once: bool) -> bool:
         cursors = self.ledger.cursors
-        lease = cursors.lease(self.name, me(), self.pace.lease, gone=is_gone)
+        lease = cursors.lease(self.name, me(), self.pace.lease, gone=is_gone, at_once=at_once)
         if lease is None:
             return False
         if lease.died is not None:
@@ -150,7 +150,7 @@ class Turn(Generic[L]):
                 "delivery.process_ended", plugin=self.name, error=lease.died,
                 after_seq=lease.seq, failures=lease.failures,
             )  # fmt: skip
-            if lease.failures > 1:  # the first time it may have been anything
+            if lease.failures > 1 and not at_once:  # the first time it may have been anything
                 cursors.defer(lease, self.pace.retry_in(lease.failures))
                 return False
         if lease.failures:
@@ -160,7 +160,8 @@ class Turn(Generic[L]):
         self.in_hand, self.suspects = None, {}
         return True
 
-    def _still(self, lease: L | None) -> None:
+    def go_on_with(self, lease: L | None) -> None:
+        """Hold *lease* from now on; None: it was lost."""
         if lease is None:
             raise LostLeaseError
         self.lease = lease

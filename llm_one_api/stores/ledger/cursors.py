@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, Select, Update, bindparam, literal_column, select, update
+from sqlalchemy import Connection, Engine, Select, Update, bindparam, func, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from llm_one_api.stores.ledger import tables
@@ -14,6 +15,7 @@ from llm_one_api.stores.ledger.engine import clock, unsynced
 from llm_one_api.values import Value
 
 _c = tables.cursors.c
+_r = tables.records.c
 _who: Any = bindparam("who")
 LONGEST_ERROR = 2000
 _ENDED = "its process ended"
@@ -204,6 +206,12 @@ class Cursors:
     def positions(self) -> list[Position]:
         """Tell how far all are that ever were there, by name."""
         return self._positions(self._all)
+
+    def before(self, at: datetime) -> int | None:
+        """Tell the place before the first record admitted from *at* on; None: there is none."""
+        with self._engine.connect().execution_options(reads_only=True) as connection:
+            first = connection.execute(select(func.min(_r.seq)).where(_r.at >= at)).scalar_one()
+        return None if first is None else int(first) - 1
 
     def _positions(self, asked: Select[Any]) -> list[Position]:
         with self._engine.connect().execution_options(reads_only=True) as connection:

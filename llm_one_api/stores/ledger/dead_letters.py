@@ -88,25 +88,30 @@ class DeadLetters:
             refused = connection.execute(select(func.count()).select_from(refused_records)).scalar_one()
         return {consumer: int(count) for consumer, count in rows} | ({LEDGER: refused} if refused else {})
 
-    def list(self, consumer: str | None = None, ids: Sequence[int] | None = None) -> list[Letter]:
-        """Give those of *consumer*, or of all; with *ids*, those of them only. The oldest first, by consumer."""
+    def list(
+        self, consumer: str | None = None, ids: Sequence[int] | None = None, limit: int | None = None
+    ) -> list[Letter]:
+        """Give those of *consumer*, or of all, in the ledger's order; with *ids*, only those among them.
+
+        With *limit*, no more than so many.
+        """
         found: list[Letter] = []
         with self._reading.connect() as connection:
             if consumer != LEDGER:
-                asked = select(dead_letters).order_by(_c.consumer, _c.seq)
+                asked = select(dead_letters).order_by(_c.consumer, _c.seq).limit(limit)
                 if consumer is not None:
                     asked = asked.where(_c.consumer == consumer)
                 if ids is not None:
                     asked = asked.where(_c.id.in_(ids))
                 found += [Letter(**row) for row in connection.execute(asked).mappings()]
             if consumer in {LEDGER, None}:
-                asked = select(refused_records).order_by(_r.id)
+                asked = select(refused_records).order_by(_r.id).limit(limit)
                 if ids is not None:
                     asked = asked.where(_r.id.in_(ids))
                 found += [
                     Letter(consumer=LEDGER, seq=None, tries=1, **row) for row in connection.execute(asked).mappings()
                 ]
-        return found
+        return found[:limit]
 
     def places(self, consumer: str, after: int, upto: int) -> set[int]:
         """Tell which records with *after* < seq ≤ *upto* are set aside for *consumer*."""

@@ -95,7 +95,7 @@ class Exact(ExactStatsPlugin):
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for kind in (Plain, Several, Exact):
-        kind.seen, kind.trouble = [], staticmethod(lambda _: None)  # type: ignore[attr-defined]
+        kind.seen, kind.trouble = [], staticmethod(lambda _: None)
     Plain.asked, Plain.instances, Several.batches = [], 0, []
     Several.seen = Plain.seen
     Exact.place, Exact.keeps_and_raises = None, False

@@ -205,6 +205,14 @@ def test_two_packages_with_the_same_name_are_a_fault(monkeypatch: pytest.MonkeyP
     assert f"{HERE}:Good" in fault.message
 
 
+def test_no_stats_plugin_can_have_the_ledgers_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, tmp_path, {"stats": {"ledger": f"{HERE}:Good"}})
+
+    (fault,) = manager.check("stats", ["ledger"], {})
+
+    assert "no stats plugin can be called 'ledger'" in fault.message
+
+
 def test_a_package_that_is_on_the_path_twice_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for _ in range(2):
         install(monkeypatch, tmp_path, {"stats": {"good": f"{HERE}:Good"}})
