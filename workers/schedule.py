@@ -11,6 +11,8 @@ DELIVER_EVERY = 5.0
 """Seconds. Ingest hints at deliveries at once; this is for hints that were lost, and for retries of failed plugins."""
 TICK_EVERY = 60.0
 """Seconds. What is due stands in the ledger: a tick that is missed, or comes twice, changes nothing."""
+TICK_SOFT_LIMIT, TICK_HARD_LIMIT = 600, 660
+"""Seconds: an audit of a large day takes minutes. Less than `jobs.LEASE`, and than the broker's visibility timeout."""
 
 
 def beat_schedule(stats_plugins: Sequence[str]) -> dict[str, dict[str, Any]]:

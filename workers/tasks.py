@@ -17,6 +17,7 @@ from llm_one_api.stores.ledger.words import reason
 from workers.celery_app import app, settings
 from workers.jobs import jobs
 from workers.parts import parts
+from workers.schedule import TICK_HARD_LIMIT, TICK_SOFT_LIMIT
 
 log = structlog.get_logger()
 
@@ -24,8 +25,6 @@ HINT_EXPIRES = 10.0
 """Seconds. A hint that waited longer says nothing that beat's next one does not."""
 ENOUGH_HINTS = {DELIVER: 4 * len(settings.plugins.stats), JOBS: 2}
 """Where so many wait, one more says nothing. Stale ones stay in the queue too until a worker throws them away."""
-TICK_SOFT_LIMIT, TICK_HARD_LIMIT = 600, 660
-"""Seconds: an audit of a large day takes minutes. Less than `jobs.LEASE`, and than the broker's visibility timeout."""
 
 
 class Hint(Task):  # type: ignore[misc]  # Celery has no types

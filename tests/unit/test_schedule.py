@@ -1,0 +1,28 @@
+"""Beat's table, and the limits that go with it."""
+
+from __future__ import annotations
+
+from llm_one_api.books import jobs
+from llm_one_api.broker import QUEUES, celery_options
+from workers.schedule import TICK_HARD_LIMIT, TICK_SOFT_LIMIT, beat_schedule
+
+
+def test_every_plugin_is_looked_at_and_so_are_the_periodic_jobs() -> None:
+    entries = beat_schedule(["log", "mine"]).values()
+
+    assert [(entry["task"], entry.get("args")) for entry in entries] == [
+        ("jobs.tick", None),
+        ("stats.deliver", ["log"]),
+        ("stats.deliver", ["mine"]),
+    ]
+    assert {entry["options"]["queue"] for entry in entries} <= set(QUEUES)
+
+
+def test_periodic_jobs_are_done_without_any_plugin() -> None:
+    assert [entry["task"] for entry in beat_schedule([]).values()] == ["jobs.tick"]
+
+
+def test_no_job_is_taken_up_by_another_while_it_may_still_run() -> None:
+    visible = celery_options("redis://localhost", "")["broker_transport_options"]["visibility_timeout"]
+
+    assert TICK_SOFT_LIMIT < TICK_HARD_LIMIT < jobs.LEASE <= visible
