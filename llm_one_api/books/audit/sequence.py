@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_one_api.books.audit.check import Context, Difference, Findings
-from llm_one_api.stores.ledger.audit import Numbers
+from llm_one_api.stores.ledger.audit import Gap, Numbers
 
 _TRIES = 3
 
@@ -51,24 +51,23 @@ class SequenceCheck:
             )
         if missing <= 0:
             return findings
-        findings.notes.append(f"{missing} of the numbers that no record has were not deleted by retention")
-        kept_since = numbers.deleted_before
+        findings.notes.append(f"numbers that no record has and that retention did not delete: {missing}")
+        accounted = 0
+        deleted_first: Gap | None = None
         for gap in context.ledger.audit.gaps(numbers.given):
-            if kept_since is None or gap.next_at is None or gap.next_at >= kept_since:
-                findings.add(
-                    Difference(
-                        what={"numbers": _range(gap.first, gap.last)},
-                        says={"records": "missing", "numbers": "given"},
-                        repairable=False,
-                    )
-                )
-        if not findings.count:
-            findings.add(Difference(what={"numbers": numbers.given}, says={"missing": missing}, repairable=False))
+            if numbers.deleted and gap.first == 1:
+                deleted_first = gap
+            else:
+                accounted += gap.last - gap.first + 1
+                findings.add(_missing(gap))
+        if accounted < missing and deleted_first is not None:
+            findings.add(_missing(deleted_first))
         return findings
 
     def repair(self, context: Context, findings: Findings) -> None:
         """Do nothing: what a number stood for is not known here."""
 
 
-def _range(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}-{last}"
+def _missing(gap: Gap) -> Difference:
+    which = str(gap.first) if gap.first == gap.last else f"{gap.first}-{gap.last}"
+    return Difference(what={"numbers": which}, says={"records": "missing", "numbers": "given"}, repairable=False)

@@ -43,8 +43,6 @@ class Gap(Value, frozen=True, kw_only=True):
 
     first: int
     last: int
-    next_at: datetime | None
-    """When the record behind it was admitted; None: there is none."""
 
 
 class SetAside(Value, frozen=True, kw_only=True):
@@ -90,17 +88,17 @@ class AuditReads:
         """Find the numbers up to *upto* that no record has."""
         last = 0
         while last < upto:
-            asked = select(_r.seq, _r.at).where(_r.seq > last, _r.seq <= upto).order_by(_r.seq).limit(_PAGE)
+            asked = select(_r.seq).where(_r.seq > last, _r.seq <= upto).order_by(_r.seq).limit(_PAGE)
             with self._reading.connect() as connection:
-                page = connection.execute(asked).all()
-            for seq, at in page:
+                page = connection.execute(asked).scalars().all()
+            for seq in page:
                 if seq > last + 1:
-                    yield Gap(first=last + 1, last=seq - 1, next_at=at)
+                    yield Gap(first=last + 1, last=seq - 1)
                 last = seq
             if len(page) < _PAGE:
                 break
         if last < upto:
-            yield Gap(first=last + 1, last=upto, next_at=None)
+            yield Gap(first=last + 1, last=upto)
 
     def count(self, since: datetime, until: datetime) -> tuple[int, int]:
         """Count the records admitted from *since* until before *until*, and the sums by hours."""
