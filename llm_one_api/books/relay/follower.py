@@ -5,6 +5,7 @@ It never waits for the sending: the relay's window may be full for hours while w
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 _PROBE_SECONDS = 0.2
 _LISTING_SETTLES = 1.0
 _TROUBLE_SECONDS = 5.0
+_LOSSES_SECONDS = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -116,6 +118,8 @@ class Follower:
         """Grows with each of these, each loss and each call that is given up."""
         self.lost_at: datetime | None = None
         """When a writer last told of a loss."""
+        self._lost_unsaid = 0
+        self._say_losses_at = -math.inf
 
     def follow(self, *, urgent: bool = False) -> bool:
         """Read a piece of each writer's journal; True: there is more to read now. *urgent*: look for deaths now."""
@@ -130,11 +134,19 @@ class Follower:
             except OSError as error:
                 writer.trouble_until = now + _TROUBLE_SECONDS
                 log.error("relay.segment_unreadable", error=str(error))
+        self._say_losses()
         return more
 
     def forget(self, key: str) -> None:
         """Drop a writer of which nothing is left."""
         del self.writers[key]
+
+    def _say_losses(self) -> None:
+        """Log what was lost, now and then: while the journal is full, each process tells of it twice a second."""
+        now = self._clock()
+        if self._lost_unsaid and self.lost_at and now >= self._say_losses_at:
+            log.error("relay.lost", records=self._lost_unsaid, at=self.lost_at.isoformat())
+            self._lost_unsaid, self._say_losses_at = 0, now + _LOSSES_SECONDS
 
     def _look_for_segments(self) -> None:
         """List the folder, if it has changed; changes within a tick of its clock look alike, so let it settle first."""
@@ -193,9 +205,14 @@ class Follower:
     def _read(self, writer: Writer, segment: Segment, *, final: bool) -> bool:
         reader = segment.reader
         corrupt, torn = reader.corrupt, reader.torn
-        for start, end, entry in reader.read(final=final):
+        found = reader.read(final=final)
+        for start, end, entry in found:
             self._track(writer, segment, start, end, entry)
             self._sink.saw(segment, start, end, entry)
+        if misfits := [each.start for each in found if isinstance(each.entry, Misfit)]:
+            segment.misfit += len(misfits)
+            self.noted += 1
+            log.error("relay.misfit", path=str(segment.path), first_at=misfits[0], records=len(misfits))
         if reader.corrupt > corrupt:
             self.corrupt += reader.corrupt - corrupt
             self.noted += 1
@@ -220,14 +237,11 @@ class Follower:
             earlier = writer.open.pop(entry.record.request_id, None)
         elif isinstance(entry, Misfit):
             earlier = writer.open.pop(entry.request_id, None)
-            segment.misfit += 1
-            self.noted += 1
-            log.error("relay.misfit", path=str(segment.path), at=start, request_id=entry.request_id)
         elif isinstance(entry, Lost):
             segment.lost += entry.records
             self.noted += 1
             self.lost_at = max(self.lost_at or entry.at, entry.at)
-            log.error("relay.lost", writer=segment.name.writer, records=entry.records, at=entry.at.isoformat())
+            self._lost_unsaid += entry.records
         elif segment.copies == entry.calls:
             self._give_up_unread(writer, segment)
         if earlier:

@@ -173,14 +173,21 @@ def test_losses_are_summed_over_all_writers_with_the_time_of_the_last(
             journal.close(record(name))
         journal.sync()
 
+    relay = start()
     with capture_logs() as logs:
-        later(start(), clock)
+        later(relay, clock)
+        for name in "de":
+            journal.close(record(name))
+            journal.sync()
+            later(relay, clock)
+        clock.now += 10
+        relay.turn()
 
     found = told(tmp_path)
-    assert found.figures == Figures(lost=6)
+    assert found.figures == Figures(lost=8)
     assert found.lost_at is not None
     assert datetime.now(UTC) - found.lost_at < timedelta(seconds=30)
-    assert [line["records"] for line in logs if line["event"] == "relay.lost"] == [3, 3]
+    assert [line["records"] for line in logs if line["event"] == "relay.lost"] == [6, 2]
 
 
 def damage(folder: Path, call: bytes) -> None:
