@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, Engine, func, literal_column, select
+from sqlalchemy import ColumnElement, Connection, Engine, func, literal_column, select
 
 from llm_one_api.stores.ledger.engine import one_moment
 from llm_one_api.stores.ledger.tables import cursors, dead_letters, ledger_seq, refused_records
@@ -69,7 +69,7 @@ class Pipeline:
     def _refused(self, connection: Connection) -> dict[str, int]:
         """Count the refused records by what stands before the first colon of the reason."""
         reason = refused_records.c.reason
-        colon = literal_column("':'")
+        colon: ColumnElement[str] = literal_column("':'")
         if self._reading.dialect.name == "postgresql":
             kind = func.split_part(reason, colon, 1)
         else:
