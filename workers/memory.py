@@ -7,6 +7,7 @@ somebody else. Linux only.
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 from collections.abc import Sequence
@@ -57,8 +58,9 @@ def tell_if_it_grew(task: Any, args: Sequence[Any], **_signal: object) -> None:
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if _replaced_above is not None and highest > _replaced_above:
         log.warning(
-            "worker.process_grew", task=task.name, args=list(args), bytes=highest, replaced_above=_replaced_above
-        )
+            "worker.process_grew", task=task.name, args=list(args), pid=os.getpid(),
+            bytes=highest, replaced_above=_replaced_above,
+        )  # fmt: skip
 
 
 def _status(name: str) -> int:

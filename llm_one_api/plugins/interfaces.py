@@ -137,7 +137,8 @@ class StatsPlugin(Plugin):
     def record_responses(self, response_infos: Sequence[ResponseInfo]) -> Awaitable[None] | None:
         """Keep several finished calls, in their order: all of them, or none and raise. Optional, for those in a hurry.
 
-        If it raises, they come again one by one, by `record_response`. One time limit holds for all of them.
+        If it raises, they come again one by one, by `record_response`. One time limit holds for all of them. It is not
+        used with a plugin that has a `record_request`.
         """
         raise NotImplementedError
 

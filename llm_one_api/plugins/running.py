@@ -50,8 +50,8 @@ class Running:
 
     @property
     def takes_several(self) -> bool:
-        """Whether it wants several finished calls at once."""
-        return type(self.plugin).record_responses is not StatsPlugin.record_responses
+        """Whether it wants several finished calls at once, and not to be told of each request before."""
+        return type(self.plugin).record_responses is not StatsPlugin.record_responses and not self._wants_request
 
     @property
     def restarts(self) -> bool:
@@ -67,9 +67,6 @@ class Running:
 
     def record_several(self, infos: Sequence[ResponseInfo]) -> None:
         """Hand it finished calls, all or none; only if it takes several."""
-        if self._wants_request:
-            for info in infos:
-                self._call(self.plugin.record_request, ResponseInfo(info))
         self._call(self.plugin.record_responses, infos)
 
     def restart(self, since: int) -> None:

@@ -95,6 +95,7 @@ class Turn(Generic[L]):
     def fresh(self) -> Running:
         """Give a fresh one: what failed in the old one may have broken it."""
         self.in_hand = None
+        self.keep_place()  # to end one instance and make another may take as long as a record
         self.plugins.drop(self.name)
         return self.plugin()
 
