@@ -20,7 +20,7 @@ except ConfigError as error:
     raise SystemExit(2) from None
 logs.configure(settings.logging.level, settings.logging.format)
 
-app = Celery("workers", include=["workers.tasks", "workers.life", "workers.memory"])
+app = Celery("workers", include=["workers.tasks", "workers.life", "workers.memory"], task_cls="workers.slots:Task")
 app.conf.update(
     celery_options(settings.broker_url, settings.redis.key_prefix),
     beat_schedule=beat_schedule(settings.plugins.stats),

@@ -6,7 +6,6 @@ from typing import Any
 
 import redis
 import structlog
-from celery import Task
 
 from llm_one_api.books import deliver as delivery
 from llm_one_api.books import ingest as ingestion
@@ -18,6 +17,7 @@ from workers.celery_app import app, settings
 from workers.jobs import jobs
 from workers.parts import parts
 from workers.schedule import TICK_HARD_LIMIT, TICK_SOFT_LIMIT
+from workers.slots import Task
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ ENOUGH_HINTS = {DELIVER: 4 * len(settings.plugins.stats), JOBS: 2}
 """Where so many wait, one more says nothing. Stale ones stay in the queue too until a worker throws them away."""
 
 
-class Hint(Task):  # type: ignore[misc]  # Celery has no types
+class Hint(Task):
     """A task that may be left out: nobody sends one, beat neither, while enough of them wait."""
 
     def apply_async(self, *arguments: Any, **named: Any) -> Any:
