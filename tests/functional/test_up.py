@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import resource
 import select
 import signal
 import sys
@@ -19,6 +20,7 @@ import psutil
 import pytest
 import requests
 
+from llm_one_api.settings.sections import DeliverySettings
 from tests.harness.processes import BIN, Process, free_port, wait_until
 from tests.harness.product import KEY, OTHER_KEY, Product, config, demo_upstream, product
 
@@ -135,6 +137,21 @@ def test_the_log_file_is_json_lines_and_memory_has_the_same_sums(running: Produc
         lambda: running.get("/v1/stats/memory")["total_requests"] >= sum(m["requests"] for m in stats) - 2,
         what="memory has caught up",
     )
+
+
+def test_memory_is_limited_where_plugins_run_and_nowhere_else(running: Product) -> None:
+    limited = {
+        name: [[process.rlimit(resource.RLIMIT_DATA)[0] for process in group] for group in ([main], main.children())]
+        for name in ("worker-deliver@", "worker-ingest@")
+        for main in running.part(name)[:1]
+    }
+
+    none = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    deliver, ingest = limited["worker-deliver@"], limited["worker-ingest@"]
+    assert ingest == [[none], [none] * len(ingest[1])]
+    assert deliver[0] == [none]
+    assert deliver[1]
+    assert all(DeliverySettings().max_memory < limit < 2 * DeliverySettings().max_memory for limit in deliver[1])
 
 
 def test_no_key_is_anywhere_in_what_is_kept_or_printed(running: Product) -> None:
