@@ -309,7 +309,9 @@ def test_what_happens_is_seen_at_once_though_nothing_can_be_sent(
     assert sink.ids == [str(number) for number in range(3000)]
 
 
-OPERATION = st.sampled_from(["open", "open", "end", "close", "close", "reject", "rotate", "turn", "restart"])
+OPERATION = st.sampled_from(
+    ["open", "open", "end", "close", "close", "reject", "rotate", "turn", "restart", "full", "room", "sync"]
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -335,6 +337,10 @@ def test_however_it_went_and_wherever_it_was_cut_each_readable_call_has_one_reco
                 journal.close(record(f"call-{number}", number))
             elif operation == "rotate":
                 journal._renew_at = 0.0
+            elif operation in {"full", "room"}:
+                journal.limit(over=operation == "full")
+            elif operation == "sync":
+                journal.sync()
             elif operation == "turn":
                 relay.turn(urgent=True)
                 seen.update({s.path: s.reader.at for w in relay.follower.writers.values() for s in w.segments})
