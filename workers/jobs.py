@@ -8,7 +8,7 @@ from functools import partial
 from llm_one_api.books.audit.check import Context
 from llm_one_api.books.audit.daily import audit_day
 from llm_one_api.books.jobs import Done, Job, Period
-from llm_one_api.books.retention import Keeping, retain
+from llm_one_api.books.retention import Keeping, quarters_since, retain
 from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.memory import MemoryStatsPlugin
 from llm_one_api.settings import Settings
@@ -41,11 +41,13 @@ def _audit(settings: Settings, mine: Parts, period: Period) -> Done:
     memory = None
     if "memory" in settings.plugins.stats:
         memory = MemoryStatsPlugin(PluginConfig(settings.stats.get("memory") or {}, settings.plugin_context()))
+    now = mine.ledger.job_runs.now()
     context = Context(
         ledger=mine.ledger,
         since=period.start,
         until=period.end,
-        now=mine.ledger.job_runs.now(),
+        now=now,
+        quarters_since=quarters_since(now, settings.ledger.keep_quarters_days),
         memory=memory,
         journal=settings.journal_folder,
     )

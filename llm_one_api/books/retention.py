@@ -100,6 +100,11 @@ def horizon(places: Sequence[Place], consumers: Collection[str], newest: int) ->
     return Horizon(upto=holding[0].seq if holding else newest, holding=holding, forgotten=tuple(gone))
 
 
+def quarters_since(now: datetime, days: int) -> datetime:
+    """Tell since when sums by quarters are kept, if they are for *days*."""
+    return hour_of(now - timedelta(days=days))
+
+
 def retain(
     ledger: Ledger,
     consumers: Collection[str],
@@ -121,7 +126,7 @@ def retain(
         before = hour_of(now - timedelta(days=keeping.records_days))
         records, more = _records(ledger, consumers, before, end, clock, sleep)
     if not more:
-        before = hour_of(now - timedelta(days=keeping.quarters_days))
+        before = quarters_since(now, keeping.quarters_days)
         quarters, more = _quarters(ledger.retention, before, end, clock)
     if records or quarters:
         log.info("retention.deleted", records=records, quarters=quarters, more=more)

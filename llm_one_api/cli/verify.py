@@ -14,6 +14,7 @@ from llm_one_api import logs
 from llm_one_api.books.audit.audit import UNCHECKED, Checked, Report, audit
 from llm_one_api.books.audit.check import Context, Difference, Findings
 from llm_one_api.books.jobs import day_of
+from llm_one_api.books.retention import quarters_since
 from llm_one_api.cli import days, embedded_valkey
 from llm_one_api.errors import ConfigError
 from llm_one_api.plugins.interfaces import PluginConfig
@@ -92,11 +93,13 @@ def _context(settings: Settings, ledger: Ledger, memory: MemoryStatsPlugin | Non
     if day is not None:
         period = day_of(day, settings.zone)
         since, until = period.start, period.end
+    now = datetime.now(UTC)
     return Context(
         ledger=ledger,
         since=since,
         until=until,
-        now=datetime.now(UTC),
+        now=now,
+        quarters_since=quarters_since(now, settings.ledger.keep_quarters_days),
         memory=memory,
         journal=settings.journal_folder,
         price=_priced(settings),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,6 +14,8 @@ from llm_one_api.values import UsageRecord, Value
 
 MOST_KEPT = 100_000
 """Differences that are kept one by one; what is beyond is counted."""
+
+_EVER = datetime.min.replace(tzinfo=UTC)
 
 State = Literal["agrees", "differs", "unchecked", "elsewhere", "told"]
 """`unchecked`: what it needs is away. `elsewhere`: there is nothing of the kind here. `told`: a list, no comparison."""
@@ -77,6 +79,8 @@ class Context:
     until: datetime
     """The calls admitted from *since* until before *until* are looked at, where a check can tell them apart."""
     now: datetime
+    quarters_since: datetime = _EVER
+    """Sums by quarters of the time before are no longer kept, and stand there in part at most."""
     memory: MemoryStatsPlugin | None = None
     """None: it is not on."""
     journal: Path | None = None

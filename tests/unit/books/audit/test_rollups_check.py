@@ -9,6 +9,7 @@ import pytest
 
 from llm_one_api.books.audit.rollups import RollupsCheck
 from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.stores.ledger.sums import hour_of
 from tests.harness.records import AT, record
 from tests.unit.books.audit.looking import context, tamper
 
@@ -79,3 +80,18 @@ def test_sums_whose_records_are_deleted_stand_for_themselves(ledger: Ledger) -> 
     assert found.state == "agrees"
     assert found.compared == {"records": 4, "sums": 2}
     assert "deleted" in found.notes[0]
+
+
+def test_quarters_that_are_no_longer_kept_are_not_asked_for_though_a_late_call_brought_some_back(
+    ledger: Ledger,
+) -> None:
+    kept_since = hour_of(AT) + 2 * HOUR
+    since = None
+    while (step := ledger.retention.delete_quarters(kept_since, since=since)).newest:
+        since = step.newest
+    ledger.ingest([record(99, at=AT)])
+
+    found = CHECK.run(context(ledger, quarters_since=kept_since))
+
+    assert found.state == "agrees"
+    assert found.compared["records"] == 9
