@@ -140,7 +140,7 @@ def _read(connection: Connection, table: Table, hour: datetime) -> Rows:
 
 
 def _differences(table: Table, expected: Rows, found: Rows) -> Iterator[Difference]:
-    names = [column.name for column in table.columns]
+    names = [str(column.name) for column in table.columns]  # plain ones, which can be written as JSON
     keys = len(table.primary_key.columns)
     for key, number, mine, theirs in differing(expected, found):
         yield Difference(
