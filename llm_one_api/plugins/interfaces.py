@@ -101,7 +101,7 @@ class ResponseInfo(dict[str, Any]):
     def of(cls, record: UsageRecord, zone: ZoneInfo) -> ResponseInfo:
         """Present *record* as plugins see it."""
         usage = record.usage
-        info = cls({name: getattr(record, name) for name in record.__struct_fields__})
+        info = cls(msgspec.structs.asdict(record))
         info["event"] = "response"
         info["timestamp"] = local_iso(record.at, zone)
         info["token_usage"] = {

