@@ -35,16 +35,18 @@ def broker_url(url: str) -> str:
 def celery_options(url: str, key_prefix: str) -> dict[str, Any]:
     """Give all of Celery's settings for the broker at *url*, as our settings spell it."""
     converted = broker_url(url)
+    is_rabbitmq = converted.startswith("amqp")
     return {
         "broker_url": converted,
-        "broker_transport_options": _redis_transport(key_prefix) if converted.startswith("redis") else {},
+        **(_RABBITMQ if is_rabbitmq else {"broker_transport_options": _redis_transport(key_prefix)}),
         # The default blocks for ever when all connections are in use.
         "broker_pool_acquire_timeout": 1.0,
         # A worker waits for its broker as long as it takes (the default gives up after 100 tries).
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # A publish that timed out may have arrived: repeating it at once doubles it. The relay repeats, with backoff.
-        "task_publish_retry_policy": {"max_retries": 0},
+        # With RabbitMQ, trying once more is what replaces a connection that is broken (Redis's is by itself).
+        "task_publish_retry_policy": {"max_retries": 1 if is_rabbitmq else 0, "interval_start": 0},
         # Acked when done: a child that is killed gives its task back (without the second option it would be acked).
         # A task that always kills its child does not loop for ever: its message has an expiry.
         "task_acks_late": True,
@@ -71,7 +73,12 @@ def celery_options(url: str, key_prefix: str) -> dict[str, Any]:
         "worker_send_task_events": False,
         "task_send_sent_event": False,
         # Plain lists named as the queues: a binding that Redis lost would make a publish vanish without an error.
-        "task_queues": [Queue(name, exchange="", routing_key=name) for name in QUEUES],  # type: ignore[no-untyped-call]
+        # Classic, also where RabbitMQ's default is another: what a queue loses with its node is sent again, and
+        # Celery's prefetching is for classic ones.
+        "task_queues": [
+            Queue(name, exchange="", routing_key=name, queue_arguments={"x-queue-type": "classic"})  # type: ignore[no-untyped-call]
+            for name in QUEUES
+        ],
         "task_default_queue": JOBS,
         "task_default_exchange": "",
         "task_default_routing_key": JOBS,
@@ -90,18 +97,43 @@ def sender(url: str, key_prefix: str) -> Celery:
     A publish takes a few seconds at most, whatever the broker does, then raises. Use it in one thread, after a fork.
     """
     app = Celery("llm-one-api", set_as_current=False)
-    app.conf.update(celery_options(url, key_prefix))
-    transport = app.conf.broker_transport_options
-    if transport:
-        app.conf.broker_transport_options = {**transport, "socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+    options = celery_options(url, key_prefix)
+    hurried = _RABBITMQ_HURRIED if "broker_transport" in options else _REDIS_HURRIED
+    app.conf.update({**options, "broker_transport_options": {**options["broker_transport_options"], **hurried}})
     return app
 
 
 def waiting(app: Celery, queue: str) -> int:
     """Count the messages in *queue* that no worker has taken. Bounded in time like a publish, and raises like one."""
     with app.connection_or_acquire() as connection:
-        declared = app.amqp.queues[queue].bind(connection.default_channel).queue_declare()
+        try:
+            declared = app.amqp.queues[queue].bind(connection.default_channel).queue_declare()
+        except Exception:
+            connection.collect()  # the next one begins anew: a channel that RabbitMQ has closed stays closed
+            raise
     return int(declared.message_count)
+
+
+_RABBITMQ: dict[str, Any] = {
+    # Ends a connection on which an answer is missing: see there.
+    "broker_transport": "llm_one_api.amqp_transport:Transport",
+    "broker_transport_options": {
+        # A publish returns when the broker has the message; without, it returns when the kernel has.
+        "confirm_publish": True,
+        # None: a publish to a broker that is stalled, or that has run out of memory, never returns.
+        "read_timeout": 5.0,
+        "write_timeout": 5.0,
+    },
+    "broker_connection_timeout": 2.0,
+    # A worker notices within some 20 s that a broker, or the way to it, is gone without a word.
+    "broker_heartbeat": 10,
+    # Not written to the broker's disk, for which each confirmation would wait: the journal is the queue.
+    "task_default_delivery_mode": "transient",
+}
+
+_REDIS_HURRIED = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
+_RABBITMQ_HURRIED = {"read_timeout": 2.0, "write_timeout": 2.0}
+"""For who sends, and has other things to do."""
 
 
 def _redis_transport(key_prefix: str) -> dict[str, Any]:
