@@ -81,11 +81,12 @@ from llm_one_api.stores.ledger.ledger import Ledger
 from tests.harness.records import context
 
 timelimit.EVERY = 0.05
-url, folder, section, name, times = sys.argv[1:]
+url, folder, section, name, times, limit = sys.argv[1:]
 for _ in range(int(times)):
     pid = os.fork()
     if pid == 0:
-        plugins = StatsPlugins([name], {name: json.loads(section)}, context(Path(folder)), call_timeout=0.3, grace=0.1)
+        sections, where = {name: json.loads(section)}, context(Path(folder))
+        plugins = StatsPlugins([name], sections, where, call_timeout=float(limit), grace=0.1)
         deliver(Ledger(url), name, plugins, Pace(tries=2, retry_min=0.001, retry_max=0.002, chunk=4))
         os._exit(0)
     print("status", os.waitpid(pid, 0)[1], flush=True)
@@ -110,7 +111,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> Run:
     strangers = next(tmp_path.glob("strangers*"))
     (strangers / "a_deadly_module.py").write_text(PLUGIN)
 
-    def _run(times: int, name: str = "deadly", server: str = "", **trouble: str) -> Process:
+    def _run(times: int, name: str = "deadly", server: str = "", limit: float = 10, **trouble: str) -> Process:
         section = {"trouble": trouble, "out": str(tmp_path / "out"), "server": server}
         process = Process(
             "deliveries",
@@ -123,6 +124,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> Run:
                 json.dumps(section),
                 name,
                 str(times),
+                str(limit),
             ],
             folder=tmp_path,
             env={"PYTHONPATH": ":".join([str(strangers), *sys.path])},
@@ -153,7 +155,7 @@ def letters(ledger: Ledger) -> dict[int | None, str]:
 def test_a_record_with_which_the_process_ends_is_found_out_and_set_aside(
     run: Run, ledger: Ledger, tmp_path: Path, way: str
 ) -> None:
-    process = run(6, **{"7": way})
+    process = run(9, **{"7": way})
 
     assert letters(ledger) == {7: "its process ended 2 times while it had this record in hand"}
     assert set(kept(tmp_path)) == set(without(7))
@@ -164,14 +166,14 @@ def test_a_record_with_which_the_process_ends_is_found_out_and_set_aside(
 
 
 def test_the_last_record_is_found_out_too(run: Run, ledger: Ledger, tmp_path: Path) -> None:
-    run(6, **{"12": "segfault"})
+    run(9, **{"12": "segfault"})
 
     assert list(letters(ledger)) == [12]
     assert set(kept(tmp_path)) == set(without(12))
 
 
 def test_so_it_is_with_an_exact_plugin_which_counts_the_others_once(run: Run, ledger: Ledger, tmp_path: Path) -> None:
-    run(6, "exactly", **{"7": "segfault"})
+    run(9, "exactly", **{"7": "segfault"})
 
     assert list(letters(ledger)) == [7]
     assert kept(tmp_path) == [12, *without(7)]
@@ -200,7 +202,7 @@ def test_a_record_at_which_it_hangs_for_good_is_set_aside_while_it_takes_others(
     run: Run, ledger: Ledger, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
-        run(5, server=f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d", **{"3": "hang"})
+        run(8, limit=0.5, server=f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d", **{"3": "hang"})
 
-    assert letters(ledger) == {3: "record_response took longer than 0.3 s and cannot be ended"}
+    assert letters(ledger) == {3: "record_response took longer than 0.5 s and cannot be ended"}
     assert set(kept(tmp_path)) == set(without(3))
