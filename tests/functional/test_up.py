@@ -9,6 +9,7 @@ import re
 import resource
 import select
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -137,6 +138,25 @@ def test_the_log_file_is_json_lines_and_memory_has_the_same_sums(running: Produc
         lambda: running.get("/v1/stats/memory")["total_requests"] >= sum(m["requests"] for m in stats) - 2,
         what="memory has caught up",
     )
+
+
+def test_memory_counts_its_run_anew_when_an_operator_says_so(running: Product) -> None:
+    def stats() -> Any:
+        return running.get("/v1/stats/memory")
+
+    request_id = running.call().headers["x-request-id"]
+    wait_until(lambda: stats()["newest"][0]["request_id"] == request_id, what="the call is counted")
+    before = stats()
+
+    command = [BIN / "llm-one-api", "plugins", "replay", "memory", "--since", "2000-01-01", "--yes"]
+    done = subprocess.run(
+        [*command, "--config", running.config], cwd=running.folder, capture_output=True, text=True, timeout=60
+    )
+    wait_until(lambda: stats()["total_requests"] == before["total_requests"], what="all is counted again")
+
+    assert done.returncode == 0, done.stderr
+    assert "memory goes on after record 0" in done.stdout
+    assert stats()["models"] == before["models"]
 
 
 def test_memory_is_limited_where_plugins_run_and_nowhere_else(running: Product) -> None:

@@ -64,6 +64,13 @@ class Several(Plain):
         Plain.seen.extend(numbers)
 
 
+class Noting(Several):
+    """Wants to be told of each request before, so it cannot take them together."""
+
+    def record_request(self, request_info: ResponseInfo) -> None:
+        Plain.asked.append(-ID[request_info["request_id"]])
+
+
 class Exact(ExactStatsPlugin):
     """Keeps its place with what it has counted."""
 
@@ -103,7 +110,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, tmp_path, {"stats": {c.__name__.lower(): f"{__name__}:{c.__name__}" for c in KINDS}})
 
 
-KINDS: list[type[Any]] = [Plain, Several, Exact]
+KINDS: list[type[Any]] = [Plain, Several, Noting, Exact]
 NAMES = ["plain", "several", "exact"]
 
 
@@ -308,6 +315,13 @@ def test_several_at_once_go_one_by_one_after_a_failure(plugins: Make) -> None:
     assert len(Plain.seen) == len(set(Plain.seen))
     assert [letter.seq for letter in ledger.dead_letters.letters] == [700]
     assert max(Several.batches) == 500
+
+
+def test_who_is_told_of_each_request_before_gets_them_one_by_one(plugins: Make) -> None:
+    work(shelf(3), "noting", plugins("noting"), 1)
+
+    assert Plain.asked == [-1, 1, -2, 2, -3, 3]
+    assert Several.batches == []
 
 
 def test_an_exact_plugin_that_keeps_a_record_and_raises_all_the_same_has_it_once(plugins: Make) -> None:
