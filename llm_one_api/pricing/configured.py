@@ -50,9 +50,10 @@ class PriceList:
             names = beginnings if entry.name.endswith("*") else self._exact
             names.setdefault(entry.name.removesuffix("*"), []).append(entry)
         self._beginnings = sorted(beginnings.items(), key=lambda pair: -len(pair[0]))
+        self._length = sum(map(len, self._exact.values())) + sum(map(len, beginnings.values()))
 
     def __len__(self) -> int:
-        return sum(map(len, self._exact.values())) + sum(len(entries) for _, entries in self._beginnings)
+        return self._length
 
     def find(self, names: Sequence[str | None], day: date) -> Entry | None:
         """Give the price that the first of *names* has on *day*; beginnings of names, the longest first, come last."""

@@ -22,7 +22,7 @@ _TICKS_IN_A_DOLLAR = 10**10
 
 def reported_cost(raw: Mapping[str, Any] | None) -> Decimal | None:
     """Give the cost in USD that the usage object *raw* tells; None: it tells none."""
-    if not raw:
+    if not raw or not ("cost" in raw or "cost_in_usd_ticks" in raw):  # nearly always
         return None
     ticks = _amount(raw.get("cost_in_usd_ticks"), most=int(MOST) * _TICKS_IN_A_DOLLAR)
     cost = raw.get("cost")
