@@ -1,8 +1,9 @@
 """gunicorn's gevent worker, with what a streaming gateway needs beyond it.
 
 * A reply that broke is aborted quietly: without the chunk that would make it look whole, without a traceback.
-* SIGTERM begins the drain: streams get `server.drain_timeout`, idle connections are let go, and we end as soon as
-  nobody is left (gunicorn's own loop waits for idle keep-alive connections until the graceful timeout).
+* SIGTERM, or the end of gunicorn's main process, begins the drain: streams get `server.drain_timeout`, idle connections
+  are let go, and we end as soon as nobody is left (gunicorn's own loop waits for idle keep-alive connections until the
+  graceful timeout).
 * Head and body of a small answer go out in one `send` (`sending.py`).
 * What is no HTTP is answered as everything else is (`unparsed.py`); what is left of a body that nobody read is read
   away for a bounded time, so that its sender sees the answer.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import resource
 import socket
 import sys
@@ -77,6 +79,16 @@ class GatewayWorker(GeventWorker):  # type: ignore[misc]
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002 (gunicorn's)
         """Begin the drain (SIGTERM)."""
         self.alive = False
+
+    def notify(self) -> None:
+        """Show that we live, every half second. Whom we show it to is gone: drain, where gunicorn's own worker exits.
+
+        Nobody will ask us to, and calls that are under way are as good as any.
+        """
+        self.tmp.notify()
+        if self.alive and self.ppid != os.getppid():
+            self.log.warning("worker %s: the main process is gone, ending in order", self.pid)
+            self.alive = False
 
     def run(self) -> None:
         """Serve until told to stop, then until nobody is left or the graceful timeout is over."""

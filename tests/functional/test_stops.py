@@ -167,6 +167,24 @@ def test_a_killed_process_leaves_its_open_calls_in_the_journal_and_is_replaced(
         assert id_of(seen) not in {record.request_id for record in it.records()}
 
 
+def test_calls_end_as_they_would_when_the_main_process_is_killed(upstream: Upstream, tmp_path: Path) -> None:
+    upstream.answer(waits_for_go)
+    with gateway(tmp_path, settings(upstream.url)) as it, it.begin(stream=True) as sock:
+        seen = read_until(sock, b'"a"')
+        (worker,) = it.workers()
+
+        it.process.signal(signal.SIGKILL)
+        wait_until(lambda: "main process is gone" in it.output, what="its process knows")
+        refused = wait_until(it.refuses, what="no more calls are taken")
+        upstream.seen[0].go.set()
+        rest = read_all(sock)
+        worker.wait(10)
+
+        assert refused
+        assert b"[DONE]" in rest
+        assert it.record(id_of(seen)).outcome == "success"
+
+
 def _answered(it: Gateway) -> requests.Response | None:
     try:
         return it.post()

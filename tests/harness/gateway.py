@@ -104,6 +104,14 @@ class Gateway:
         found = [c for worker in self.workers() for c in worker.net_connections("tcp")]
         return len([c for c in found if c.raddr and c.laddr.port == self.port])
 
+    def refuses(self) -> bool:
+        """Tell whether nobody listens."""
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
     # -- the journal --
 
     def records(self) -> list[UsageRecord]:
