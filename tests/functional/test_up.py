@@ -145,12 +145,12 @@ def test_memory_counts_its_run_anew_when_an_operator_says_so(running: Product) -
         return running.get("/v1/stats/memory")
 
     request_id = running.call().headers["x-request-id"]
-    wait_until(lambda: stats()["newest"][0]["request_id"] == request_id, what="the call is counted")
+    wait_until(lambda: request_id in str(stats()["newest"]), what="the call is counted")
     before = stats()
 
-    command = [BIN / "llm-one-api", "plugins", "replay", "memory", "--since", "2000-01-01", "--yes"]
+    words = ["plugins", "replay", "memory", "--since", "2000-01-01", "--yes", "--config", str(running.config)]
     done = subprocess.run(
-        [*command, "--config", running.config], cwd=running.folder, capture_output=True, text=True, timeout=60
+        [str(BIN / "llm-one-api"), *words], cwd=running.folder, capture_output=True, text=True, timeout=60
     )
     wait_until(lambda: stats()["total_requests"] == before["total_requests"], what="all is counted again")
 
