@@ -99,6 +99,7 @@ def ingest_worker(folder: Path, config: dict[str, Any]) -> Iterator[Process]:
         [
             *(BIN / "celery", "-A", "workers.celery_app", "--quiet", "worker", "-Q", "ingest", "-c", "1"),
             *("-n", f"{folder.name}@%h", "-l", "WARNING", "-I", "workers.supervised"),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         ],
         folder=folder,
         env={"LLM_ONE_API_CONFIG": str(settings), "LLM_ONE_API_READY_FILE": str(ready)},

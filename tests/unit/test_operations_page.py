@@ -20,6 +20,7 @@ CODE = "\n".join(path.read_text() for folder in ("llm_one_api", "workers") for p
 EVENTS = set(re.findall(r'\blog\.(?:info|warning|error)\(\s*"([a-z]+\.[a-z_]+)"', CODE))
 TROUBLE = set(re.findall(r'\blog\.(?:warning|error)\(\s*"([a-z]+\.[a-z_]+)"', CODE))
 CELERY = broker.celery_options("redis://localhost", "oneapi:")
+RABBITMQ = broker.celery_options("amqp://localhost", "oneapi:")
 FILES = {"relay.lock", "journal.id"}
 
 
@@ -29,8 +30,9 @@ def section(heading: str) -> str:
 
 def test_every_setting_of_celery_has_its_reason() -> None:
     told = section("Celery's settings")
+    settings = [name for options in (CELERY, RABBITMQ) for name in [*options, *options["broker_transport_options"]]]
 
-    missing = [name for name in [*CELERY, *CELERY["broker_transport_options"]] if f"`{name}`" not in told]
+    missing = [name for name in settings if f"`{name}`" not in told]
 
     assert missing == []
 
