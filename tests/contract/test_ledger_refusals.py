@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from llm_one_api.stores.ledger.ingesting import Ingested, unreadable
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
 from llm_one_api.stores.ledger.rollups import TABLES
-from llm_one_api.stores.ledger.tables import refused_records
+from llm_one_api.stores.ledger.tables import ledger_seq, refused_records
 from llm_one_api.values import Usage, UsageRecord
 from tests.harness.databases import empty_database
 from tests.harness.records import record
@@ -24,6 +25,19 @@ BAD: list[dict[str, Any]] = [
     {"usage": Usage(images=2**70)},
     {"cost": Decimal("1e30")},
     {"quota_cost": Decimal("Infinity")},
+]
+NONSENSE: list[dict[str, Any]] = [
+    {"cost": Decimal("NaN")},
+    {"cost": Decimal("sNaN")},
+    {"quota_cost": Decimal("NaN")},
+    {"quota_cost": Decimal("sNaN")},
+    {"status": 2**32 + 200},
+    {"sdk_retry_count": 2**32},
+    {"at": datetime(2026, 11, 24, 10)},  # noqa: DTZ001 (that is what is wrong with it)
+    {"at": datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=10)))},
+    {"at": datetime(9999, 12, 31, 23, 59, tzinfo=UTC)},
+    {"user": "".join(f"{n:x}" for n in range(1200))},
+    {"model": "中" * 400 + "".join(f"{n:x}" for n in range(700))},
 ]
 
 
@@ -51,6 +65,29 @@ def test_a_record_that_sql_refuses_costs_the_others_nothing(ledger: Ledger, wron
     assert again == Ingested(new=0, known=2, refused=0, last_seq=1)
     assert ledger.read(0, 10)[0].record.model == "with\ufffdnul"
     assert bad.request_id in refused(ledger)
+
+
+@pytest.mark.parametrize("deleted_before", [None, datetime(2020, 1, 1, tzinfo=UTC)])
+@pytest.mark.parametrize("wrong", NONSENSE, ids=[f"{next(iter(wrong))}-{n}" for n, wrong in enumerate(NONSENSE)])
+def test_no_figure_nor_name_keeps_a_batch_coming_for_ever(
+    ledger: Ledger, wrong: dict[str, Any], deleted_before: datetime | None
+) -> None:
+    with ledger._engine.begin() as connection:
+        connection.execute(update(ledger_seq).values(deleted_before=deleted_before))
+
+    done = ledger.ingest([record(1, **wrong), record(2)])
+
+    assert (done.new, done.refused) == (1, 1)
+    [(reason, _)] = refused(ledger).values()
+    assert next(iter(wrong)) in reason
+
+
+def test_the_longest_names_that_a_config_may_give_are_kept(ledger: Ledger) -> None:
+    name = "".join(chr(0x1F300 + n % 700) for n in range(200))
+
+    done = ledger.ingest([record(1, user=name, model=name[::-1], upstream=name)])
+
+    assert (done.new, done.refused) == (1, 0)
 
 
 def test_good_records_are_kept_however_many_bad_ones_came_before_them(ledger: Ledger) -> None:

@@ -29,7 +29,12 @@ _NOT_ASCII = re.compile(r"[^\t\n\r\x20-\x7e]+")
 
 MOST = 2**48
 """A figure beyond this measures nothing, and a few of them would be more than a column of sums can hold."""
+MOST_SMALL = 2**31
 MOST_SECONDS, MOST_DOLLARS = 1e9, Decimal(10**9)
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Beyond these no call was admitted, and a moment is none any more in some time zone, or an hour later."""
+LONGEST_KEY = 2600
+"""Bytes of the texts by which sums tell calls apart, together: PostgreSQL has no room for more in an index."""
 
 
 class Ingested(Value, frozen=True, kw_only=True):
@@ -158,6 +163,8 @@ _LOCK = update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n
 
 def _why_not(record: UsageRecord, deleted_before: datetime | None) -> str | None:
     """Tell why *record* cannot be kept; None: it can."""
+    if record.at.tzinfo is None or not EARLIEST <= record.at < LATEST:
+        return "at is no time of a call"
     if deleted_before is not None and record.at < deleted_before:
         return f"{TOO_OLD}: calls before {deleted_before.isoformat(timespec='seconds')} are no longer kept one by one"
     usage = record.usage
@@ -165,11 +172,21 @@ def _why_not(record: UsageRecord, deleted_before: datetime | None) -> str | None
         figure = getattr(usage, name)
         if figure is not None and not 0 <= figure <= MOST:
             return f"{name} is no count"
+    for name, count in (("status", record.status), ("sdk_retry_count", record.sdk_retry_count)):
+        # PostgreSQL's driver would write the last four bytes of it, and say nothing.
+        if count is not None and not 0 <= count < MOST_SMALL:
+            return f"{name} is no count"
     for name, seconds in (("duration", record.duration), ("ttft", record.ttft), ("audio_seconds", usage.audio_seconds)):
         if seconds is not None and not 0 <= seconds <= MOST_SECONDS:
             return f"{name} is no time"
-    if record.cost is not None and not abs(record.cost) <= MOST_DOLLARS:
+    for name, amount in (("cost", record.cost), ("quota_cost", record.quota_cost)):
+        if amount is not None and not amount.is_finite():  # a NaN cannot even be compared: that raises
+            return f"{name} is no amount"
+    if record.cost is not None and abs(record.cost) > MOST_DOLLARS:
         return "cost is no amount"
+    names = (record.user, record.key, record.model, record.endpoint, record.upstream or "")
+    if len("".join(names)) * 4 > LONGEST_KEY < len("".join(names).encode(errors="replace")):
+        return "user, key, model, endpoint and upstream are too long, taken together"
     return None
 
 
