@@ -179,6 +179,15 @@ def test_sums_are_what_the_records_come_to(ledger: Ledger, calls: list[Any]) -> 
     assert differences(ledger) == []
 
 
+def test_a_cost_that_is_finer_than_the_ledger_is_rounded_once_for_records_and_sums(ledger: Ledger) -> None:
+    ledger.ingest([record(cost=Decimal(cost)) for cost in ("0.0000000000005", "0.0000000000025", "-0.0000000000035")])
+
+    costs = [kept.record.cost for kept in ledger.read(0, 10)]
+
+    assert costs == [0, Decimal("2e-12"), Decimal("-4e-12")]
+    assert differences(ledger) == []
+
+
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
 def test_a_sum_that_is_wrong_is_found_and_made_anew(ledger: Ledger, table: Table) -> None:
     ledger.ingest([record(), record(at=AT + timedelta(hours=5))])

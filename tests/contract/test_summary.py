@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, update
@@ -64,6 +65,28 @@ def test_where_records_are_deleted_the_hour_counts_in_which_the_end_lies(ledger:
     assert requests(30, 140) == 4
     assert requests(5, 20) == 2
     assert requests(65, 140) == 2
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_where_quarters_are_no_longer_kept_the_records_tell_it(ledger: Ledger, late: bool) -> None:
+    ledger.ingest([record(minutes) for minutes in (5, 20, 40, 50, 70)])
+    ledger.retention.delete_quarters(AT + timedelta(hours=1))
+    if late:
+        ledger.ingest([record(35)])
+
+    # From half past, as a day begins in Kolkata.
+    [stats] = ledger.summary(AT + timedelta(minutes=30), AT + timedelta(minutes=90))
+
+    assert stats.requests == 3 + late
+
+
+@pytest.mark.parametrize("until", [30, 60])
+def test_a_credit_is_told_from_records_as_from_sums(ledger: Ledger, until: int) -> None:
+    ledger.ingest([record(20, cost=Decimal("-0.0000015"))])
+
+    [stats] = ledger.summary(AT + timedelta(minutes=1), AT + timedelta(minutes=until, seconds=-1))
+
+    assert stats.cost == Decimal("-0.0000015")
 
 
 def test_models_that_there_are_not_are_one_in_sums_and_in_what_is_left_at_the_ends(ledger: Ledger) -> None:

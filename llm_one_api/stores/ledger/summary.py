@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Numeric,
     Select,
     Table,
     and_,
@@ -90,26 +91,42 @@ def _parts(connection: Connection, since: datetime, until: datetime) -> Iterator
     first, last = hour_of(since), hour_of(until)
     begin = first if first == since else first + HOUR
     if begin > last:  # both ends lie in one hour
-        yield from _in_hour(since, until, deleted_before)
+        yield from _in_hour(connection, since, until, deleted_before)
         return
     if since < begin:
-        yield from _in_hour(since, begin, deleted_before)
+        yield from _in_hour(connection, since, begin, deleted_before)
     yield Part(rollups_hour, begin, last)
     if last < until:
-        yield from _in_hour(last, until, deleted_before)
+        yield from _in_hour(connection, last, until, deleted_before)
 
 
-def _in_hour(since: datetime, until: datetime, deleted_before: datetime | None) -> Iterator[Part]:
+def _in_hour(
+    connection: Connection, since: datetime, until: datetime, deleted_before: datetime | None
+) -> Iterator[Part]:
     hour = hour_of(since)
     if deleted_before is not None and hour < deleted_before:
         yield Part(rollups_hour, hour, hour + HOUR)
         return
     quarter = quarter_of(since)
     begin, end = quarter if quarter == since else quarter + QUARTER, quarter_of(until)
-    if begin >= end:
+    if begin >= end or not _has_quarters(connection, hour):
         yield Part(records, since, until)
         return
     yield from (Part(records, since, begin), Part(rollups_quarter, begin, end), Part(records, end, until))
+
+
+def _has_quarters(connection: Connection, hour: datetime) -> bool:
+    """Tell whether the quarters of an hour are all there.
+
+    They are deleted sooner than the hour and, as a rule, its records; a late call brings a part of them back.
+    """
+    calls = [
+        connection.execute(
+            select(func.coalesce(func.sum(table.c.requests), 0)).where(table.c.slot >= hour, table.c.slot < hour + HOUR)
+        ).scalar_one()
+        for table in (rollups_hour, rollups_quarter)
+    ]
+    return bool(calls[0] == calls[1])
 
 
 def _asked(part: Part, key: str | None, *, is_postgresql: bool) -> Select[Any]:
@@ -150,7 +167,8 @@ def _of_records(*, is_postgresql: bool) -> list[ColumnElement[Any]]:
     micros: Any
     picos: Any
     if is_postgresql:
-        micros, picos = func.floor(_r.cost * MILLION), func.mod(_r.cost * DOLLAR, MILLION)
+        dollars = type_coerce(_r.cost, Numeric)
+        micros, picos = func.trunc(dollars * MILLION), func.mod(dollars * DOLLAR, MILLION)
     else:
         units = type_coerce(_r.cost, BigInteger)
         micros, picos = units // MILLION, units % MILLION

@@ -41,9 +41,11 @@ class Money(TypeDecorator[Decimal]):
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         """Store it."""
-        if value is None or dialect.name == "postgresql":
-            return value
-        return int((value * DOLLAR).to_integral_value())
+        if value is None:
+            return None
+        whole = int((value * DOLLAR).to_integral_value())
+        # Rounded here too, to even: PostgreSQL would round away from zero, and sums would differ from their records.
+        return Decimal(whole) / DOLLAR if dialect.name == "postgresql" else whole
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         """Read it."""
