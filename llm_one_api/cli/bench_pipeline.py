@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ from llm_one_api import logs, settings
 from llm_one_api.cli import embedded_valkey
 from llm_one_api.cli.benching import report
 from llm_one_api.cli.benching.calls import models
-from llm_one_api.cli.benching.carrying import pipeline
+from llm_one_api.cli.benching.carrying import Interrupted, pipeline
 from llm_one_api.cli.benching.filling import fill
 from llm_one_api.cli.supervise.signals import Hurried, Signals
 from llm_one_api.errors import ConfigError
@@ -38,7 +39,7 @@ _MARK = "bench"
 @click.option("--ledger", help="A database that has no records, instead of SQLite in the temporary folder.")
 @click.option("--broker", help="What the tasks go through, instead of the Valkey that is started anyway.")
 @click.option("--keep", is_flag=True, help="Leave the folder with everything in it, and say where it is.")
-@click.option("--timeout", default=600.0, show_default=True, help="Seconds that it may take.")
+@click.option("--timeout", default=600.0, show_default=True, help="Seconds for all to arrive in.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(records: int, ledger: str | None, broker: str | None, keep: bool, timeout: float, as_json: bool) -> None:
     """Measure how fast records come from the journal to the ledger and the plugins.
@@ -52,10 +53,8 @@ def command(records: int, ledger: str | None, broker: str | None, keep: bool, ti
         folder = held.enter_context(_folder(keep=keep))
         try:
             found = _measure(folder, records, ledger, broker, timeout, signals)
-        except Hurried:
-            raise SystemExit(130) from None
-    if signals.stopping:
-        raise SystemExit(130)
+        except (Hurried, Interrupted):
+            raise SystemExit(128 + signal.SIGINT) from None
     click.echo(report.as_json(found) if as_json else report.as_text(found))
     raise SystemExit(0 if found.is_whole else 1)
 
@@ -64,7 +63,14 @@ def _measure(
     folder: Path, records: int, ledger_url: str | None, broker: str | None, timeout: float, signals: Signals
 ) -> report.Report:
     valkey = embedded_valkey.prepare(folder / "data")
-    env = {"LLM_ONE_API_CONFIG": str(folder / "config.yaml"), "LLM_ONE_API__REDIS__URL": valkey.url}
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    env = {
+        "LLM_ONE_API_CONFIG": str(folder / "config.yaml"),
+        "LLM_ONE_API__REDIS__URL": valkey.url,
+        # A worker that is killed leaves its folder for temporary files.
+        "TMPDIR": str(temporary),
+    }
     url = ledger_url or f"sqlite:///{folder}/data/ledger.db"
     loaded = _load(folder, env, url, broker)
     with _empty(url) as ledger:

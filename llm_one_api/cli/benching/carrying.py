@@ -29,6 +29,10 @@ LOOK_EVERY = 0.5
 _STARTED_WITHIN = 60.0
 
 
+class Interrupted(Exception):
+    """Somebody wants it to end."""
+
+
 class Point(Value, frozen=True, kw_only=True):
     """How many records had come how far, so many seconds after the first had."""
 
@@ -112,6 +116,8 @@ class Pipeline:
             self._supervisor.wait(0.05 if not curve else LOOK_EVERY)
         self._look()
         memory.cleanup()
+        if self._signals.stopping:
+            raise Interrupted
         if not curve:
             raise click.ClickException(f"no record came into the ledger within {timeout:g} s")
         names = (RELAY, *parts.WORKERS, parts.BEAT, VALKEY)
@@ -140,7 +146,9 @@ class Pipeline:
     def _wait(self, ready: Callable[[], bool], name: str) -> None:
         until = time.monotonic() + _STARTED_WITHIN
         while not ready():
-            if self._signals.stopping or time.monotonic() > until:
+            if self._signals.stopping:
+                raise Interrupted
+            if time.monotonic() > until:
                 raise click.ClickException(f"{name} does not start")
             self._supervisor.wait(0.1)
 
