@@ -3,12 +3,13 @@
 
 PYTHON ?= python3
 ARGS ?=
+SEEDS ?= 1
 BIN = .venv/bin
 # What was installed last: copies of the lock files. Their content decides, not their age, which a checkout changes.
 DONE = .venv/installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: up test check format lock docs clean help venv run-env dev-env
+.PHONY: up test chaos check format lock docs clean help venv run-env dev-env
 
 up: run-env ## Run everything on this machine: make up ARGS="--port 9000"
 	@$(BIN)/llm-one-api up $(ARGS)
@@ -18,6 +19,9 @@ test: dev-env ## Run the tests: make test ARGS="-k journal"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone" $(ARGS); most=$$?; \
 	$(BIN)/python -m pytest -m alone $(ARGS); alone=$$?; \
 	case "$$most $$alone" in "0 0"|"0 5"|"5 0") ;; *) exit 1 ;; esac
+
+chaos: dev-env ## Kill, stall and empty things under load: make chaos SEEDS=20 ARGS="--seed 7"
+	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) $(ARGS)
 
 check: dev-env ## Check format, lint, types and who imports whom
 	$(BIN)/ruff format --check .

@@ -12,7 +12,9 @@ import pytest
 import requests
 from sqlalchemy import make_url
 
-from tests.harness.load import Bookkeeper, bookkeeper, books, load, settle
+from tests.harness.bookkeeper import Bookkeeper, bookkeeper
+from tests.harness.judge import books, settle
+from tests.harness.load import load
 from tests.harness.processes import BIN, wait_until
 from tests.harness.product import KEY, Product, config
 from tests.harness.services import Postgres, postgres_server

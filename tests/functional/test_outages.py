@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.harness.load import Answer, Bookkeeper, bookkeeper, books, load, settle
+from tests.harness.bookkeeper import Bookkeeper, bookkeeper
+from tests.harness.judge import books, settle
+from tests.harness.load import Answer, load
 from tests.harness.parts import Parts, parts
 from tests.harness.processes import wait_until
 from tests.harness.product import config, product

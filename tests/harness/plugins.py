@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 
-def install(monkeypatch: pytest.MonkeyPatch, folder: Path, entries: Mapping[str, Mapping[str, str]]) -> None:
-    """Make *entries* (kind → name → `module:Class`) known until the test ends."""
+def entry_points(folder: Path, entries: Mapping[str, Mapping[str, str]]) -> Path:
+    """Write *entries* (kind → name → `module:Class`) as a package has them; gives what must be on Python's path."""
     number = len(list(folder.glob("strangers*"))) + 1
     metadata = folder / f"strangers{number}" / f"strangers{number}-1.0.dist-info"
     metadata.mkdir(parents=True)
@@ -20,4 +20,9 @@ def install(monkeypatch: pytest.MonkeyPatch, folder: Path, entries: Mapping[str,
         for line in [f"[llm_one_api.{kind}]", *(f"{name} = {value}" for name, value in names.items())]
     ]
     (metadata / "entry_points.txt").write_text("\n".join(lines))
-    monkeypatch.syspath_prepend(str(metadata.parent))
+    return metadata.parent
+
+
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path, entries: Mapping[str, Mapping[str, str]]) -> None:
+    """Make *entries* known until the test ends."""
+    monkeypatch.syspath_prepend(str(entry_points(folder, entries)))

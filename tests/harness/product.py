@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,19 @@ OTHER_KEY = "sk-test-other-key-0002"
 class Product:
     """A running `llm-one-api up`."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], python: Path | str = sys.executable) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        python: Path | str = sys.executable,
+        *,
+        env: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
+    ) -> None:
+        """Run it by *python*, with *env* in its environment, *within* a command that runs the one that follows it."""
         self.python = python
+        self.env = env
+        self.within = within
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
@@ -42,6 +53,7 @@ class Product:
 
     def start(self) -> None:
         argv: list[str | Path] = [
+            *self.within,
             self.python,
             "-m",
             "llm_one_api.cli",
@@ -51,7 +63,7 @@ class Product:
             "--port",
             str(self.port),
         ]
-        self.process = Process("up", argv, folder=self.folder)
+        self.process = Process("up", argv, folder=self.folder, env=self.env)
         wait_until(self._said_hello, timeout=60, what="up says where it answers")
 
     def _said_hello(self) -> bool:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +27,10 @@ from tests.harness.processes import Process, wait_until
 class Valkey:
     """A Valkey server on a unix socket, whose process a test may stop, kill and start again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         """Keep its data in *folder*; the socket's path must stay under 100 characters."""
         self.folder = folder
+        self.env = env
         self._sockets = tempfile.TemporaryDirectory(prefix="vk-", dir="/tmp")
         self.socket = Path(self._sockets.name) / "s"
         self.url = f"unix://{self.socket}"
@@ -43,6 +47,7 @@ class Valkey:
                 *("--appendonly", "yes", "--maxmemory-policy", "noeviction", "--save", ""),
             ],
             folder=self.folder,
+            env=self.env,
         )
         wait_until(self.answers, what="valkey answers")
 
@@ -68,6 +73,15 @@ class Valkey:
         assert self.process is not None
         self.process.signal(signal.SIGCONT)
 
+    def kill(self) -> None:
+        """Kill -9 it. What it has said that it did is in its file."""
+        assert self.process is not None
+        self.process.kill()
+
+    def forget(self) -> None:
+        """Remove all that it has kept, while it does not run."""
+        shutil.rmtree(self.folder / "appendonlydir", ignore_errors=True)
+
     def close(self) -> None:
         """End it."""
         if self.process is not None:
@@ -80,22 +94,39 @@ class Copy(NamedTuple):
 
     batch: str
     end_users: list[str | None]
+    message: str
+    """As it stands in the queue."""
+    tag: str
+    """The worker's name for it, while it has it in its hands."""
 
 
 class Wire:
-    """Writes down each message that is put into the ingest queue of a Valkey."""
+    """Writes down each message that is put into the ingest queue of a Valkey, and each acknowledgement.
+
+    It goes on listening when the Valkey was killed and is back.
+    """
 
     def __init__(self, valkey: Valkey) -> None:
         """Listen from now on."""
         self._client = redis.Redis(unix_socket_path=str(valkey.socket), retry=Retry(NoBackoff(), 0))
-        self._monitor = self._client.monitor()  # type: ignore[no-untyped-call]  # redis-py's
-        self._monitor.__enter__()
+        self._monitor = self._begin()
         self._enough = False
         self.copies: list[Copy] = []
+        self.acks: Counter[str] = Counter()
+        """How often each batch was acknowledged, which is how often it was taken in."""
         self.given_back = 0
         """Messages that a worker had taken and that came back into the queue."""
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
+
+    @property
+    def taken_twice(self) -> list[str]:
+        """The batches that were delivered again after they had been taken in."""
+        return [batch for batch, times in self.acks.copy().items() if times > 1]
+
+    def times_sent(self, batch: str) -> int:
+        """Tell how many copies of a batch were put into the queue."""
+        return sum(copy.batch == batch for copy in list(self.copies))
 
     def close(self) -> None:
         """Hang up."""
@@ -104,18 +135,40 @@ class Wire:
         self._monitor.__exit__(None, None, None)
         self._client.close()
 
+    def _begin(self) -> Any:
+        monitor = self._client.monitor()  # type: ignore[no-untyped-call]  # redis-py's
+        return monitor.__enter__()
+
     def _listen(self) -> None:
         while not self._enough:
-            if not self._monitor.connection.can_read(timeout=0.1):
+            try:
+                if not self._monitor.connection.can_read(timeout=0.1):
+                    continue
+                command = self._monitor.next_command()["command"]
+            except redis.RedisError:  # it was killed
+                self._begin_again()
                 continue
-            verb, _, rest = self._monitor.next_command()["command"].partition(" ")
-            key, _, message = rest.partition(" ")
-            if key == "oneapi:ingest" and verb in {"LPUSH", "RPUSH"}:
-                self._note(msgspec.json.decode(message))
+            verb, _, rest = command.partition(" ")
+            key, _, value = rest.partition(" ")
+            if verb == "RPUSH" and key.startswith("oneapi:acks:"):
+                self.acks[value] += 1
+            elif verb in {"LPUSH", "RPUSH"} and key == "oneapi:ingest":
+                self._note(value)
 
-    def _note(self, message: dict[str, Any]) -> None:
+    def _begin_again(self) -> None:
+        while not self._enough:
+            try:
+                self._monitor = self._begin()
+            except redis.RedisError:
+                time.sleep(0.01)
+            else:
+                return
+
+    def _note(self, text: str) -> None:
+        message = msgspec.json.decode(text)
         _, batch, records = read_message(message)
-        self.copies.append(Copy(batch, [record.end_user for record in records]))
+        tag = message["properties"]["delivery_tag"]
+        self.copies.append(Copy(batch, [record.end_user for record in records], text, tag))
         self.given_back += bool(message["headers"].get("redelivered"))
 
 
