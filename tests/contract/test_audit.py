@@ -11,7 +11,7 @@ from itertools import count
 import pytest
 
 from llm_one_api.books.audit.audit import AGREES, audit
-from llm_one_api.books.retention import Keeping, retain
+from llm_one_api.books.retention import Keeping, quarters_since, retain
 from llm_one_api.stores.ledger.ledger import Ledger
 from tests.harness.processes import wait_until
 from tests.harness.records import AT, record
@@ -57,12 +57,13 @@ def test_ingests_at_the_same_time_are_no_difference(ledger: Ledger, url: str) ->
 
 
 def test_retention_at_the_same_time_is_none_either_and_lets_them_in(ledger: Ledger, url: str) -> None:
+    kept = quarters_since(AT + 10 * DAY, 5)
     with ingesting(url):
         done = retain(ledger, [], Keeping(records_days=5, quarters_days=5), AT + 10 * DAY, sleep=lambda _: None)
         before = ledger.last_seq()
-        during = audit(context(ledger))
+        during = audit(context(ledger, quarters_since=kept))
         wait_until(lambda: ledger.last_seq() > before, what="more calls have come")
-    after = audit(context(ledger))
+    after = audit(context(ledger, quarters_since=kept))
 
     numbers = ledger.audit.numbers()
     assert done.result["records"] > 0
@@ -78,6 +79,8 @@ def test_retention_at_the_same_time_is_none_either_and_lets_them_in(ledger: Ledg
         ("UPDATE rollups_quarter SET requests = requests + 1", "rollups"),
         ("UPDATE latencies_hour SET calls = calls + 1", "rollups"),
         ("DELETE FROM rollups_hour", "rollups"),
+        ("DELETE FROM rollups_quarter", "rollups"),
+        ("DELETE FROM rollups_quarter WHERE slot = (SELECT min(slot) FROM rollups_quarter)", "rollups"),
         ("DELETE FROM records WHERE seq = 2", "sequence"),
     ],
 )

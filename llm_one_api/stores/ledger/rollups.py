@@ -53,18 +53,19 @@ class Rollups:
         for table, rows in sums.tables():
             self._add[table](connection, rows)
 
-    def differences(self, since: datetime, until: datetime) -> Iterator[Difference]:
+    def differences(
+        self, since: datetime, until: datetime, *, quarters_since: datetime | None = None
+    ) -> Iterator[Difference]:
         """Compare the sums of the hours from *since* until before *until* with their records, an hour at a time.
 
         Each hour is read at one moment, so an ingest that runs at the same time makes no difference. Hours of which
-        records may have been deleted are left out, and so are quarters that are not kept as long.
+        records may have been deleted are left out, and so are the quarters of those before *quarters_since*.
         """
         for hour in self._hours(since, until):
             with one_moment(self._reading) as connection:
-                kept_since = connection.execute(select(func.min(rollups_quarter.c.slot))).scalar()
                 expected = dict(_sum_up(connection, hour).tables())
                 for table in TABLES:
-                    if table in QUARTERS and (kept_since is None or hour < hour_of(kept_since)):
+                    if table in QUARTERS and quarters_since is not None and hour < quarters_since:
                         continue
                     yield from _differences(table, expected[table], _read(connection, table, hour))
 
