@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -52,7 +53,14 @@ def command(config: Path | None, day: date | None, repair: bool, as_json: bool) 
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
     logs.configure("warning", settings.logging.format)
-    report = _audited(settings, day, repair=repair)
+    try:
+        report = _audited(settings, day, repair=repair)
+    except click.ClickException:
+        raise
+    except (Exception, KeyboardInterrupt) as error:
+        # Python's own exit code, and click's, would say that there is a difference.
+        traceback.print_exc()
+        raise CannotCheck(f"the audit broke off: {type(error).__name__}") from None
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(_plain(report, day, settings))).decode())
     else:

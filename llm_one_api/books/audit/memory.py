@@ -37,6 +37,8 @@ class MemoryCheck:
             view = context.memory.audit_view()
         except redis.RedisError as error:
             return Findings(unchecked=f"Redis is away ({type(error).__name__})")
+        except (TypeError, ValueError):
+            return Findings(unchecked="its keys in Redis are damaged: delete …:memory:*, and its run is counted anew")
         if view is None:
             return Findings(elsewhere="nothing is counted yet")
         return _compare(context.ledger, view)

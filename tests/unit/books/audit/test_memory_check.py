@@ -173,6 +173,20 @@ def test_a_redis_that_is_away_is_neither_agreement_nor_difference(ledger: Ledger
     assert (found.state, found.unchecked) == ("unchecked", "Redis is away (ConnectionError)")
 
 
+@pytest.mark.parametrize(("name", "field"), [("run", "seq"), ("totals", 'requests["key_2","gpt-4"]')])
+def test_keys_that_hold_what_it_never_writes_are_neither(
+    ledger: Ledger, memory: MemoryStatsPlugin, redis_url: str, name: str, field: str
+) -> None:
+    count(ledger, memory)
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset(f"oneapi:memory:{name}", field, "many")
+
+    found = CHECK.run(context(ledger, memory=memory))
+
+    assert found.state == "unchecked"
+    assert "damaged" in str(found.unchecked)
+
+
 def test_where_nothing_counts_there_is_nothing_to_compare(ledger: Ledger, memory: MemoryStatsPlugin) -> None:
     assert CHECK.run(context(ledger)).state == "elsewhere"
     assert CHECK.run(context(ledger, memory=memory)).state == "elsewhere"
