@@ -8,6 +8,8 @@ from llm_one_api.errors import InvalidKey
 from llm_one_api.plugins.interfaces import AuthPlugin
 from llm_one_api.values import Caller, fingerprint
 
+LONGEST_NAME = 200
+"""Characters of a user's or a group's name that are kept, as in the config: a plugin may say longer ones."""
 _WRONG = "Incorrect API key provided. Send the key that you were given for this gateway as `Authorization: Bearer KEY`."
 _MISSING = (
     "You didn't provide an API key. Send the key that you were given for this gateway as `Authorization: Bearer KEY`."
@@ -32,8 +34,8 @@ class Authenticate:
                 key = fingerprint(api_key)
                 return Caller(
                     key=key,
-                    user=result.user or key,
-                    group=result.group,
+                    user=result.user[:LONGEST_NAME] if result.user else key,
+                    group=result.group and result.group[:LONGEST_NAME],
                     models=result.models,
                     admin=result.admin,
                     on_client_gone=result.on_client_gone,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -57,3 +59,22 @@ def test_an_upgrade_makes_the_sums_of_the_calls_that_are_there(url: str) -> None
     assert differences == []
     assert len(hours) == 5
     assert last == 6
+
+
+def test_who_opens_an_sqlite_ledger_while_it_is_upgraded_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llm_one_api.stores.ledger.engine.BUSY_SECONDS", 0.01)
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    first, second = make_engine(url), make_engine(url)
+    with first.connect() as upgrading, upgrading.begin():
+        waiting = threading.Thread(target=upgrade, args=[second])
+        waiting.start()
+        waiting.join(0.3)
+        waited = waiting.is_alive()
+    waiting.join(30)
+    with second.connect() as connection:
+        names = inspect(connection).get_table_names()
+    first.dispose()
+    second.dispose()
+
+    assert waited
+    assert set(metadata.tables) <= set(names)

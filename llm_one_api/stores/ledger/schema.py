@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from llm_one_api.stores.ledger.engine import BUSY_SECONDS
 from llm_one_api.stores.ledger.rollups import Rollups
 
 _FOLDER = Path(__file__).parent / "migrations"
 _SUMS_SINCE = "0003"
 """The revision that last changed how sums are laid out: those of a ledger from before are made anew."""
+_UPGRADE_SECONDS = 900
 _LOCK = 0x6C6C6D31
 """An advisory lock of PostgreSQL's, so that two upgrades at a time wait for each other."""
 
@@ -36,7 +41,7 @@ def upgrade(engine: Engine) -> None:
 
     Raises SchemaBehind if they are those of a newer version.
     """
-    with engine.begin() as connection:
+    with engine.connect() as connection, _patience(connection), connection.begin():
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
         found = MigrationContext.configure(connection).get_current_revision()
@@ -48,6 +53,20 @@ def upgrade(engine: Engine) -> None:
         command.upgrade(config, "head")
         if found is not None and found < _SUMS_SINCE:
             Rollups(engine).rebuild_all(connection)
+
+
+@contextmanager
+def _patience(connection: Connection) -> Iterator[None]:
+    """Have whoever upgrades wait for another who does: to make the sums of a million calls anew takes half a minute."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver.execute(f"PRAGMA busy_timeout={_UPGRADE_SECONDS * 1000}")
+    try:
+        yield
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
 
 
 def check(engine: Engine) -> None:

@@ -160,9 +160,9 @@ def test_a_run_whose_records_are_deleted_cannot_be_checked_any_more(ledger: Ledg
 
     found = CHECK.run(context(ledger, memory=memory))
 
-    assert found.state == "unchecked"
-    assert found.unchecked is not None
-    assert "deleted" in found.unchecked
+    assert found.unchecked is None
+    assert found.elsewhere is not None
+    assert "deleted" in found.elsewhere
 
 
 def test_a_redis_that_is_away_is_neither_agreement_nor_difference(ledger: Ledger, tmp_path: Path) -> None:
