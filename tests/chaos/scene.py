@@ -23,13 +23,17 @@ from tests.harness.bookkeeper import KINDS, Bookkeeper, bookkeeper
 from tests.harness.judge import Window
 from tests.harness.load import Load
 from tests.harness.plugins import entry_points
-from tests.harness.processes import BIN, ROOT, Process
+from tests.harness.processes import BIN, ROOT, Process, wait_until
 from tests.harness.product import Product, config
 from tests.harness.services import Copy, Valkey, Wire, wire
 
 PLUGIN = "troubled"
 PLUGIN_MEMORY = "200MB"
 CALLERS, PAUSE = 8, 0.1
+_JUST_BEFORE = 5
+"""Copies. One from longer ago may be a dead worker's, whose hands the broker holds for minutes."""
+_LEAVING_SECONDS = 1.0
+"""In which the gateway has noticed that a caller has left."""
 
 
 @dataclass(kw_only=True)
@@ -82,9 +86,11 @@ class Scene:
         """Kill processes that serve calls by *kill*, and note which calls that may have hit."""
         sent = len(self.calls.sent)
         before = self.calls.under_way  # in this order: a call is under way first, then in the list
+        leaving = time.monotonic() - _LEAVING_SECONDS
         kill()
         self.kills.append(time.monotonic())
         self.at_kills |= before | set(self.calls.sent[sent:])
+        self.at_kills |= {a.name for a in self.calls.answers if a.seen == "left" and a.began + a.seconds > leaving}
 
     @contextmanager
     def noting(self, windows: list[Window]) -> Iterator[None]:
@@ -129,14 +135,23 @@ class Scene:
     def deliver_children(self) -> list[psutil.Process]:
         return self.product.part("worker-deliver", "ForkPoolWorker")
 
+    def wait_for_calm(self) -> None:
+        """Wait until the ingest worker has taken what was sent: else it is too full for anything new."""
+        wait_until(lambda: self._waiting() == 0, timeout=40, what="all messages are taken")
+
     def in_mid_batch(self, since: int) -> Copy | None:
         """Give a batch that the ingest worker has in its hands, of the copies sent from the number *since* on.
 
-        While the ledger is held it is in the middle of it.
+        While the ledger is held it is in the middle of it, or of one from just before.
         """
         with self.valkey.client() as client:
             taken = {tag.decode() for tag in client.hkeys("oneapi:unacked")}
-        return next((copy for copy in self.wire.copies[since:] if copy.tag in taken), None)
+        recent = self.wire.copies[max(0, since - _JUST_BEFORE) :]
+        return next((copy for copy in recent if copy.tag in taken and not self.wire.acks[copy.batch]), None)
+
+    def _waiting(self) -> int:
+        with self.valkey.client() as client:
+            return int(client.llen("oneapi:ingest"))
 
     def _output(self) -> bytes:
         assert self.product.process is not None

@@ -161,8 +161,9 @@ class Verdict:
 
     def _was_counting(self, name: str) -> bool:
         """Tell whether a process was killed while it may still have been counting the tokens of a call."""
+        longest = PATIENCE_SECONDS + sum(until - since for since, until in self.evidence.stalls)
         return any(
-            answer.began <= kill <= answer.began + answer.seconds + PATIENCE_SECONDS
+            answer.began <= kill <= answer.began + answer.seconds + longest
             for answer in self.evidence.answers if answer.name == name
             for kill in self.evidence.kills
         )  # fmt: skip

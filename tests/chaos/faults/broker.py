@@ -46,6 +46,7 @@ class TaskTwice(Fault):
 
     def strike(self) -> None:
         wire = self.scene.wire
+        self.scene.wait_for_calm()
         for _ in range(40):
             before = len(wire.copies)
             wait_until(lambda n=before: len(wire.copies) > n, every=0.002, what="a batch is sent")  # type: ignore[misc]

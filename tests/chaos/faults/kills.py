@@ -110,6 +110,7 @@ class RelayKilled(Kill):
         return self.scene.relay()
 
     def strike(self) -> None:
+        self.scene.wait_for_calm()
         with self.scene.ledger.held():
             before = len(self.scene.wire.copies)
             wait_until(lambda: len(self.scene.wire.copies) > before, what="a batch is under way")
@@ -131,6 +132,7 @@ class KilledInBatch(Kill):
 
     def strike(self) -> None:
         wire = self.scene.wire
+        self.scene.wait_for_calm()
         self._given_back = wire.given_back
         with self.scene.ledger.held():
             since = len(wire.copies)
@@ -176,8 +178,13 @@ class CeleryKilledWithMessage(Kill):
         return self.scene.ingest()
 
     def strike(self) -> None:
+        self._main: psutil.Process | None = None
         self._batch = self._pop()
         self.kill()
+
+    def heal(self) -> None:
+        if self._main is not None and self._main.is_running():
+            self._main.resume()
 
     def has_hit(self) -> bool:
         """The relay has sent the batch again."""
@@ -187,14 +194,15 @@ class CeleryKilledWithMessage(Kill):
         """Stop the idle process so that a message goes into its socket, where nobody reads it."""
         wire = self.scene.wire
         for _ in range(200):
-            (main, *_) = self.find()
+            self.scene.wait_for_calm()
+            (self._main, *_) = self.find()
             before = len(wire.copies)
-            main.suspend()
+            self._main.suspend()
             wait_until(lambda n=before: len(wire.copies) > n, what="a message is sent")  # type: ignore[misc]
             copy = wire.copies[before]
             if not self._is_in_sight(copy) and not wire.acks[copy.batch]:
                 return copy.batch
-            main.resume()
+            self._main.resume()
             wait_until(lambda b=copy.batch: wire.acks[b], what="it works on")  # type: ignore[misc]
         raise AssertionError("no message was ever between the queue and the worker")
 

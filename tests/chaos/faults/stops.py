@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import psutil
 
@@ -37,11 +37,15 @@ class Stop(Fault):
 
     def heal(self) -> None:
         if self._stopped is not None:
-            self._stopped.resume()
+            with suppress(psutil.NoSuchProcess):  # it was replaced meanwhile
+                self._stopped.resume()
         self._stall.close()
 
     def is_over(self) -> bool:
-        return self._stopped is not None and self._stopped.status() != psutil.STATUS_STOPPED
+        try:
+            return self._stopped is not None and self._stopped.status() != psutil.STATUS_STOPPED
+        except psutil.NoSuchProcess:
+            return True
 
 
 class WorkerStopped(Stop):
