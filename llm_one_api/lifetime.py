@@ -1,8 +1,9 @@
-"""Processes: that end with the one that started them, however that ends; that let calls go first."""
+"""Processes: that end with the one that started them, however that ends; that let calls go first, and waste no time."""
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 
@@ -11,6 +12,16 @@ BEHIND_CALLS = 10
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def look_for_cycles_seldom() -> None:
+    """Have Python look for cyclic garbage a tenth as often, and not among what is there now.
+
+    For processes that work on records, once all is loaded: those come by the thousands and make no cycles, and the
+    looking took a tenth of the time (measured).
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
 
 
 def end_with(parent: int) -> None:

@@ -7,10 +7,17 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from celery.signals import celeryd_init, worker_process_shutdown, worker_ready, worker_shutdown
+from celery.signals import (
+    celeryd_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutdown,
+)
 
 from llm_one_api.books.farewell import ELSEWHERE, TakingPart, farewell
 from llm_one_api.broker import DELIVER
+from llm_one_api.lifetime import look_for_cycles_seldom
 from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.memory import MemoryStatsPlugin
 from llm_one_api.settings import masked
@@ -50,6 +57,12 @@ def take_part(sender: Any, **_signal: object) -> None:
     if delivers and not os.environ.get(ELSEWHERE):
         section = settings.stats.get("memory") or {}
         _taking_part = TakingPart(MemoryStatsPlugin(PluginConfig(section, settings.plugin_context())), _me)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def waste_no_time(**_signal: object) -> None:
+    """Begin a process of the pool."""
+    look_for_cycles_seldom()
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]

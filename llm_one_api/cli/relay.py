@@ -20,6 +20,7 @@ from llm_one_api.broker import INGEST, sender, waiting
 from llm_one_api.cli.claim import writing_to
 from llm_one_api.cli.relay_resend import resend
 from llm_one_api.errors import ConfigError
+from llm_one_api.lifetime import look_for_cycles_seldom
 from llm_one_api.stores.counters import Acks, connect
 from llm_one_api.stores.journal.lock import take_relay_lock
 from llm_one_api.stores.journal.segments import journal_id
@@ -89,6 +90,7 @@ def be_relay(config: Path | None, drain: float) -> None:
 
 def run(relay: Relay, drain: float) -> None:
     """Let *relay* run until a signal, or the end of the lifeline, ends it."""
+    look_for_cycles_seldom()
     endings = Endings(lifeline=os.environ.get(LIFELINE))
     log.info("relay.started")
     relay.run(endings.wait, drain=endings.wait_for_a_second, drain_seconds=drain)

@@ -173,7 +173,7 @@ class JournalSettings(Section):
 class RelaySettings(Section):
     """How records go from the journal to the workers."""
 
-    batch_records: Batch = 500
+    batch_records: Batch = 1000
     """Records in one message at most."""
     batch_ms: BatchWait = 100
     """Milliseconds that a record waits for others to join it, at most."""

@@ -18,7 +18,7 @@ from llm_one_api.values import UsageRecord
 
 log = structlog.get_logger(__name__)
 
-_MOST_BYTES = 1 << 20
+_MOST_BYTES = 2 << 20
 _SAID_EVERY = 60.0
 """Seconds between two complaints of prices that fail, which they may do for every record."""
 
@@ -158,7 +158,7 @@ class Cutter:
         has_room: Callable[[], bool],
         line: Lines,
         *,
-        records: int = 500,
+        records: int = 1000,
         seconds: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,

@@ -20,7 +20,7 @@ POLL_SECONDS = 0.05
 class RelayOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of `relay:`, and what of `journal:` concerns it."""
 
-    batch_records: int = 500
+    batch_records: int = 1000
     batch_ms: int = 100
     window: int = 64
     resend_min: float = 5.0
