@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -73,6 +74,7 @@ def kept(folder: Path, since: datetime) -> Kept:
     oldest: float | None = None
     chosen: dict[Name, int] = {}
     acked = folder / ACKED
+    waiting = list_segments(folder)  # before what is acked: so one that a relay moves meanwhile is in one of both
     for name in list_segments(acked) if acked.exists() else []:
         try:
             found = (acked / str(name)).stat()
@@ -82,8 +84,8 @@ def kept(folder: Path, since: datetime) -> Kept:
         if found.st_mtime >= since.timestamp():
             chosen[name] = found.st_size
     # What is acked of these, the ledger may have lost as well.
-    for name in list_segments(folder):
-        chosen[name] = (folder / str(name)).stat().st_size
+    for name in waiting:
+        chosen[name] = _size(folder, name)
     told = status.read(folder)
     incomplete: bool | None = False
     if told is None:
@@ -143,10 +145,13 @@ class Resending:
     def _resend_writer(self, names: list[Name]) -> None:
         left: dict[str, Opened | Ended] = {}
         last = names[0].previous
+        is_gone = False
         for name in names:
             if name != last.next:
                 left.clear()  # what has ended meanwhile is not known; what has not is copied to the start of this one
-            last = name
+            last, vanished = name, self._vanished
+            if name == names[-1]:
+                is_gone = self._is_gone(name)  # asked before it is read: its writer may go on, and die, while it is
             for entry in self._entries(name):
                 if isinstance(entry, Closed):
                     left.pop(entry.record.request_id, None)
@@ -158,7 +163,9 @@ class Resending:
                 elif isinstance(entry, Misfit):
                     left.pop(entry.request_id, None)
                     self._unreadable += 1
-        if left and self._is_gone(last):
+            if self._vanished > vanished:
+                left.clear()
+        if is_gone:
             for one in left.values():
                 self._aborted += self._put(one.left())
 
@@ -181,14 +188,11 @@ class Resending:
         self._unreadable += reader.corrupt
 
     def _is_gone(self, last: Name) -> bool:
-        """Tell whether a writer is dead, so that what it left open will not end any more."""
-        here = [name for name in list_segments(self._folder) if name.writer == last.writer]
-        if not here:
-            return True
-        try:
-            return is_released(self._folder / str(here[-1])) and not (self._folder / str(here[-1].next)).exists()
-        except FileNotFoundError:  # a relay is at it, and makes of it what there is to make
-            return False
+        """Tell whether a writer is dead and *last* its last one, so that what it left open does not end elsewhere."""
+        with suppress(FileNotFoundError):  # it is acked, so nobody writes to it any more
+            if not is_released(self._folder / str(last)):
+                return False
+        return not any((folder / str(last.next)).exists() for folder in (self._folder, self._folder / ACKED))
 
     def _put(self, record: UsageRecord) -> bool:
         if record.request_id in self._seen:
@@ -205,6 +209,14 @@ class Resending:
         if len(self._seen) % _SYNC_EVERY == 0:
             self._journal.sync()
         return True
+
+
+def _size(folder: Path, name: Name) -> int:
+    """Measure a segment, wherever it is by now; nothing, if it is gone."""
+    for path in (folder / str(name), folder / ACKED / str(name)):
+        with suppress(FileNotFoundError):
+            return path.stat().st_size
+    return 0
 
 
 def _mega(size: int) -> str:

@@ -14,9 +14,10 @@ import pytest
 from llm_one_api.books.relay import Relay
 from llm_one_api.books.relay.resending import NoRoom, Resending, check_room, kept
 from llm_one_api.stores.journal import status
-from llm_one_api.stores.journal.segments import ACKED, list_segments
+from llm_one_api.stores.journal.reader import Found, SegmentReader
+from llm_one_api.stores.journal.segments import ACKED, Name, list_segments
 from llm_one_api.stores.journal.writer import Journal
-from tests.harness.calls import AT, Sink, kill, opened, record, settle
+from tests.harness.calls import AT, Clock, Sink, kill, opened, record, settle
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -191,6 +192,89 @@ def test_a_segment_that_a_relay_moves_meanwhile_is_read_all_the_same(
     done = Resending(tmp_path, writer).resend(what)
 
     assert (done.records, done.vanished) == (1, 0)
+
+
+@pytest.mark.parametrize("of", ["the journal", "what is acked"])
+def test_a_segment_that_a_relay_moves_while_they_are_listed_is_found(
+    make: Callable[..., Journal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    journal = make()
+    journal.close(record("a"))
+    kill(journal)
+    running, _ = relay(tmp_path)
+    listed = tmp_path if of == "the journal" else tmp_path / ACKED
+
+    def listing(folder: Path) -> list[Name]:
+        names = list_segments(folder)
+        if folder == listed:
+            settle(running)
+        return names
+
+    monkeypatch.setattr("llm_one_api.books.relay.resending.list_segments", listing)
+
+    assert len(kept(tmp_path, EVER).names) == 1
+    assert list_segments(tmp_path) == []
+
+
+@pytest.mark.parametrize("acked", [False, True])
+def test_a_call_that_ends_in_a_segment_made_meanwhile_is_not_made_aborted(
+    make: Callable[..., Journal], tmp_path: Path, *, acked: bool
+) -> None:
+    clock = Clock()
+    journal = make(segment_seconds=10, clock=clock)
+    journal.open(opened("a"))
+    journal.close(record("b"))
+    what = kept(tmp_path, EVER)
+    clock.now += 11
+    journal.close(record("c"))
+    journal.close(record("a"))
+    kill(journal)
+    if acked:
+        settle(relay(tmp_path)[0])
+
+    done = Resending(tmp_path, make()).resend(what)
+
+    assert (done.records, done.aborted) == (1, 0)
+
+
+def test_a_call_that_ends_while_its_segment_is_read_is_not_made_aborted(
+    make: Callable[..., Journal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = make()
+    journal.open(opened("a"))
+    journal.close(record("b"))
+    what = kept(tmp_path, EVER)
+    read = SegmentReader.read
+
+    def slowly(reader: SegmentReader, *, final: bool) -> list[Found]:
+        found = read(reader, final=final)
+        journal.close(record("a"))
+        kill(journal)
+        return found
+
+    monkeypatch.setattr(SegmentReader, "read", slowly)
+    writer = Journal(tmp_path)
+
+    done = Resending(tmp_path, writer).resend(what)
+
+    assert (done.records, done.aborted) == (1, 0)
+    kill(writer)
+
+
+def test_a_last_segment_that_is_deleted_meanwhile_makes_no_call_aborted_that_may_have_ended_in_it(
+    make: Callable[..., Journal], tmp_path: Path
+) -> None:
+    journal = make(segment_bytes=1)
+    journal.open(opened("a"))
+    journal.close(record("a"))
+    kill(journal)
+    settle(relay(tmp_path)[0])
+    what = kept(tmp_path, EVER)
+    max((tmp_path / ACKED).iterdir()).unlink()
+
+    done = Resending(tmp_path, make()).resend(what)
+
+    assert (done.records, done.vanished) == (0, 1)
 
 
 def test_what_was_deleted_meanwhile_and_what_is_damaged_is_told(make: Callable[..., Journal], tmp_path: Path) -> None:
