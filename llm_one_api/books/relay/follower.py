@@ -89,6 +89,7 @@ class Writer:
     open: dict[str, Place] = field(default_factory=dict)
     probe_at: float = 0.0
     trouble_until: float = 0.0
+    trouble_since: float = math.inf
     dead: bool = False
 
 
@@ -133,9 +134,17 @@ class Follower:
                 more |= self._follow(writer, now, urgent=urgent)
             except OSError as error:
                 writer.trouble_until = now + _TROUBLE_SECONDS
+                writer.trouble_since = min(writer.trouble_since, now)
                 log.error("relay.segment_unreadable", error=str(error))
+            else:
+                writer.trouble_since = math.inf
         self._say_losses()
         return more
+
+    @property
+    def unread_since(self) -> float:
+        """Tell, on our clock, since when a segment cannot be read, whatever stands in it; infinity: all can."""
+        return min((writer.trouble_since for writer in self.writers.values()), default=math.inf)
 
     def forget(self, key: str) -> None:
         """Drop a writer of which nothing is left."""

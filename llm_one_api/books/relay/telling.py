@@ -78,7 +78,9 @@ class Telling:
 
     def _status(self, follower: Follower, cutter: Cutter, window: Window, freeing: Freeing) -> RelayStatus:
         now, before = self._wall(), self._before
-        oldest = min(window.oldest, cutter.oldest)
+        # What cannot be read is late too, by so much at least.
+        unread = now - (self._clock() - follower.unread_since)
+        oldest = min(window.oldest, cutter.oldest, unread)
         has_some = oldest < float("inf")
         there = dict(self._met)
         for writer in follower.writers.values():

@@ -53,7 +53,7 @@ class RelayStatus(Value, frozen=True, kw_only=True):
     lag: float
     """The age in seconds of the oldest record that is not acked; 0: all are."""
     oldest_unacked: datetime | None
-    """When that call ended."""
+    """When that call ended, or since when a segment cannot be read."""
     unacked_batches: int
     planned_batches: int
     """What is beyond those under way."""

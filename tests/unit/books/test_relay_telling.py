@@ -326,3 +326,28 @@ def test_the_relay_tells_at_its_end_what_it_leaves(
     relay.run(lambda _: True, drain=lambda _: False, drain_seconds=10)
 
     assert (told(tmp_path).acked, told(tmp_path).unacked_batches) == (1, 0)
+
+
+def test_a_segment_that_cannot_be_read_is_late(
+    make: Callable[..., Journal],
+    start: Callable[[], Relay],
+    clock: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    make().close(record("a"))
+    relay = start()
+    with monkeypatch.context() as disk:
+        disk.setattr("llm_one_api.stores.journal.reader._read_bytes", broken)
+        for _ in range(10):
+            relay.turn()
+            clock.now += 10
+        ill = told(tmp_path)
+    later(relay, clock)
+
+    assert 80 < ill.lag < 100
+    assert ill.oldest_unacked is not None
+    assert (told(tmp_path).lag, told(tmp_path).acked) == (0, 1)
