@@ -30,6 +30,7 @@ _MOST_BEFORE_REFUSED = 1000
 _RETRY_SECONDS = 0.1
 _TELL_SECONDS = 10.0
 _OVER = "more waits than journal.max_bytes"
+_WORTH_ENDING = 64 << 10
 
 
 def call_here(blocking: Callable[[], None]) -> None:
@@ -75,7 +76,7 @@ class Journal:
         self._name: Name | None = None
         self._fd = -1
         self._size = self._size_at_start = 0
-        self._renew_at = self._retry_at = 0.0
+        self._renew_at = self._retry_at = self._tell_at = 0.0
         self._broken = False
         self._dirty = False
         self._made = self._made_durable = 0
@@ -83,14 +84,12 @@ class Journal:
         self._sealed: list[int] = []
         self._trouble: str | None = None
         self._told: tuple[str | None, int] = (None, 0)
-        self._tell_at = 0.0
         self._refused = False
         """An entry could not be written yet: it waits in memory, if there was room."""
         self._over = self._let_go = False
         self.lost = 0
         """Records that a full journal has cost: too many were waiting in memory already, or in the folder."""
         self._lost_told = 0
-        """How many of them the journal knows of."""
 
     @property
     def full(self) -> bool:
@@ -110,10 +109,11 @@ class Journal:
     def limit(self, *, over: bool) -> None:
         """Hear whether more waits in the folder than may; until there is room again, no new call gets into it.
 
-        A call whose OPEN stands there is finished all the same. The present segment ends soon: its calls may be in the
-        ledger by now, and it can leave the folder only when nothing is written to it any more.
+        A call whose OPEN stands there is finished all the same. The present segment ends soon, as do later ones that
+        have grown: their calls may be in the ledger by now, and none leaves the folder while it is written to.
         """
-        self._over = self._let_go = over
+        self._let_go = over and (not self._over or self._size - self._size_at_start >= _WORTH_ENDING)
+        self._over = over
 
     def open(self, opened: Opened) -> None:
         """Keep that a call is about to go upstream."""

@@ -185,6 +185,38 @@ def test_beyond_the_bound_the_present_segment_ends_so_that_it_can_leave(
     assert names(tmp_path, Opened).count("b") == 2
 
 
+def test_beyond_the_bound_for_hours_there_are_few_segments_though_losses_are_told(
+    make: Callable[..., Journal], tmp_path: Path, clock: Clock
+) -> None:
+    journal = make()
+    journal.close(record("first"))
+
+    for second in range(3600):
+        if second % 5 == 0:
+            journal.limit(over=True)
+        journal.close(record(str(second)))
+        journal.sync()
+        clock.now += 1
+
+    assert journal.lost == sum(losses(tmp_path)) == 3600
+    assert len(list_segments(tmp_path)) < 20
+
+
+def test_a_segment_that_has_grown_beyond_the_bound_ends_again(make: Callable[..., Journal], tmp_path: Path) -> None:
+    journal = make()
+    for number in range(200):
+        journal.open(opened(str(number)))
+    journal.limit(over=True)
+    journal.sync()
+    for number in range(150):
+        journal.close(record(str(number)))
+
+    journal.limit(over=True)
+    journal.sync()
+
+    assert len(list_segments(tmp_path)) == 3
+
+
 def test_it_is_said_when_it_begins_and_when_there_is_room_again(make: Callable[..., Journal], clock: Clock) -> None:
     journal = make()
     journal.open(opened("a"))
