@@ -7,9 +7,12 @@ shows nothing.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.chaos.broker_minute import broker_minute
@@ -43,8 +46,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _broker_minute(keep: Path | None) -> int:
-    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
-        minute = broker_minute((keep / "broker-minute") if keep else Path(folder))
+    with _folder(keep, "broker-minute") as folder:
+        minute = broker_minute(folder)
     print(f"{minute.table()}\n")
     for fault in minute.faults:
         print(f"  WRONG  {fault}")
@@ -59,10 +62,22 @@ def _hand(seed: int, words: list[str] | None) -> Hand:
 
 def _run(hand: Hand, keep: Path | None) -> Run:
     print(f"seed {hand.seed}: {', '.join(fault.name for fault in hand.faults)}", flush=True)
-    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
-        done = run(hand, (keep / str(hand.seed)) if keep else Path(folder))
+    with _folder(keep, str(hand.seed)) as folder:
+        done = run(hand, folder)
     print(told(done), flush=True)
     return done
+
+
+@contextmanager
+def _folder(keep: Path | None, name: str) -> Iterator[Path]:
+    """Have an empty one for the length of a block; what an earlier run of the same name left is removed."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+        return
+    shutil.rmtree(keep / name, ignore_errors=True)
+    (keep / name).mkdir(parents=True)
+    yield (keep / name).resolve()
 
 
 if __name__ == "__main__":

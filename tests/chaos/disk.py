@@ -25,6 +25,10 @@ class Disk(Protocol):
     def within(self) -> Sequence[str]:
         """The command within which the product is to be started."""
 
+    @property
+    def journal(self) -> Path:
+        """The journal's folder, as seen by us."""
+
     def fill(self) -> None:
         """Leave no room for an entry."""
 
@@ -55,9 +59,12 @@ class SmallDisk:
         self._filler.unlink(missing_ok=True)
 
     @property
+    def journal(self) -> Path:
+        return Path(f"/proc/{self._pid()}/root{self._folder}")
+
+    @property
     def _filler(self) -> Path:
-        """A file on it, as seen from outside of the namespace."""
-        return Path(f"/proc/{self._pid()}/root{self._folder}/filler")
+        return self.journal / "filler"
 
 
 class Limits:
@@ -65,8 +72,9 @@ class Limits:
 
     within: Sequence[str] = ()
 
-    def __init__(self, writers: Callable[[], list[psutil.Process]]) -> None:
+    def __init__(self, journal: Path, writers: Callable[[], list[psutil.Process]]) -> None:
         """Limit *writers*."""
+        self.journal = journal
         self._writers = writers
         self._limited: list[psutil.Process] = []
 
@@ -93,4 +101,4 @@ def disk(folder: Path, pid: Callable[[], int], writers: Callable[[], list[psutil
             works = False
         if works:
             return SmallDisk(folder, within, pid)
-    return Limits(writers)
+    return Limits(folder, writers)

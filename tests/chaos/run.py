@@ -19,7 +19,7 @@ from tests.chaos.scene import Scene, scene
 from tests.chaos.sums import differences
 from tests.harness.judge import Books, Evidence, Verdict, Window, books
 from tests.harness.load import make
-from tests.harness.processes import wait_until
+from tests.harness.processes import BIN, Process, wait_until
 
 SETTLE_SECONDS = 60.0
 """In which everything must be in order again, without repair."""
@@ -78,7 +78,7 @@ def run(hand: Hand, folder: Path) -> Run:
         it.calls.stop()
         with books(it.ledger.url) as kept:
             verdict, wrong = _settle(it, kept)
-        wrong += _fresh_call(it)
+        wrong += [*_fresh_call(it), *_audit(it)]
         return Run(
             hand=hand,
             seconds=time.monotonic() - began,
@@ -152,6 +152,15 @@ def _sums(it: Scene, records: Sequence[UsageRecord]) -> list[str]:
         return list(differences(it, records))
     except Exception as error:  # whatever is away
         return [f"the sums cannot be read: {type(error).__name__}: {error}"]
+
+
+def _audit(it: Scene) -> list[str]:
+    """Have the product look through its own books."""
+    env = {**(it.product.env or {}), "LLM_ONE_API__JOURNAL__FOLDER": str(it.disk.journal)}
+    argv: list[str | Path] = [BIN / "llm-one-api", "verify", "--config", it.product.config]
+    audit = Process("verify", argv, folder=it.product.folder, env=env)
+    code = audit.popen.wait(60)
+    return [f"verify ended with {code}: {audit.text()[-2000:]}"] if code else []
 
 
 def _fresh_call(it: Scene) -> list[str]:

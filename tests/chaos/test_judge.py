@@ -9,46 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_one_api.values import Outcome, Usage, UsageRecord
-from tests.harness.bookkeeper import KINDS, kind_of, provider_id, used
+from llm_one_api.values import Outcome, Usage
+from tests.chaos.evidence import SENT, answer, evidence, record
+from tests.harness.bookkeeper import kind_of, used
 from tests.harness.judge import Evidence, Verdict
-from tests.harness.load import Answer
 from tests.harness.records import bare
-
-SENT = [f"call.{kind}-{number}" for number, kind in enumerate(KINDS)]
-_STATUS = {"bad": 400, "limited": 429, "down": 500}
-
-
-def answer(name: str, **changes: Any) -> Answer:
-    status = _STATUS.get(kind_of(name), 200)
-    plain = Answer(name, KINDS[kind_of(name)].seen, status, began=100.0, seconds=0.2, overhead=1.0, id=f"id-{name}")
-    return plain._replace(**changes)
-
-
-def record(name: str, **changes: Any) -> UsageRecord:
-    outcome = KINDS[kind_of(name)].outcome
-    usage, source = Usage(), "none"
-    if outcome == "success":
-        prompt, completion = used(name)
-        source = "estimated" if prompt is None else "reported"
-        usage = Usage(prompt_tokens=prompt or 9, completion_tokens=completion or 3)
-    made = bare(
-        request_id=f"id-{name}", end_user=name, outcome=outcome, usage=usage, usage_source=source,
-        provider_request_id=provider_id(name),
-    )  # fmt: skip
-    return msgspec.structs.replace(made, **changes)
-
-
-def evidence() -> Evidence:
-    """One call of each kind, and all as it should be."""
-    return Evidence(
-        sent=SENT,
-        answers=[answer(name) for name in SENT],
-        received=dict.fromkeys(SENT, 1),
-        finished={name: used(name) for name in SENT if KINDS[kind_of(name)].outcome == "success"},
-        seconds=dict.fromkeys(SENT, 0.19),
-        records=[record(name) for name in SENT],
-    )
 
 
 def with_record(name: str, **changes: Any) -> Evidence:
