@@ -119,7 +119,8 @@ class AbortedCalls:
     """The OPENs and ENDEDs that a dead writer left without a CLOSE, or with one that cannot be read."""
 
     last: Segment
-    part: int
+    first: int
+    """How many of them are in batches before this one."""
     places: list[Place]
     line: Lines
     oldest: float
@@ -132,8 +133,8 @@ class AbortedCalls:
 
     @property
     def id(self) -> str:
-        """Such as `5f…e1.000003.seg:gateway_died-0`."""
-        return f"{self.last.name}:{self.error}-{self.part}"
+        """Such as `5f…e1.000003.seg:gateway_died-0-12`. A relay that cuts batches of another size gives other names."""
+        return f"{self.last.name}:{self.error}-{self.first}-{self.first + self.count}"
 
     def lines(self) -> list[str]:
         """Make the records of those calls."""
@@ -225,9 +226,9 @@ class Cutter:
                     self._cut(segment)
 
     def _abort(self, segment: Segment, left: list[Place], error: str) -> None:
-        for part, first in enumerate(range(0, len(left), self._records)):
+        for first in range(0, len(left), self._records):
             places = left[first : first + self._records]
-            self._plan(AbortedCalls(segment, part, places, self._line, oldest=self._wall(), error=error))
+            self._plan(AbortedCalls(segment, first, places, self._line, oldest=self._wall(), error=error))
 
     def _end_of(self, entry: Closed | Misfit) -> float:
         now = self._wall()

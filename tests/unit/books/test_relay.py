@@ -219,6 +219,26 @@ def test_a_relay_that_starts_anew_sends_what_was_not_freed_under_the_same_ids_of
     assert list_segments(tmp_path) == []
 
 
+def test_a_late_ack_of_another_relay_with_smaller_batches_acks_no_call_that_was_not_in_it(
+    make: Callable[..., Journal], sink: Sink, clock: Clock, tmp_path: Path
+) -> None:
+    journal = make()
+    for number in range(5):
+        journal.open(opened(str(number)))
+    kill(journal)
+    before = Relay(tmp_path, publish=sink.publish, take_acks=list, options=RelayOptions(batch_records=2), clock=clock)
+    before.turn(urgent=True)
+    late = [batch_id for batch_id, _, _ in sink.batches]
+    after = Relay(tmp_path, publish=sink.publish, take_acks=lambda: late, clock=clock)
+
+    for _ in range(3):
+        after.turn(urgent=True)
+
+    assert len(late) == 3
+    assert after.window.acked == 0
+    assert len(list_segments(tmp_path)) == 1
+
+
 def test_a_damaged_entry_is_counted_and_costs_only_itself(
     make: Callable[..., Journal], relay: Relay, sink: Sink, tmp_path: Path
 ) -> None:
