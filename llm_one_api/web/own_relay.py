@@ -38,8 +38,8 @@ def spawn(lifeline: int | None) -> subprocess.Popen[bytes]:
 
 def end(folder: Path, within: float = ENDS_WITHIN) -> None:
     """Have the relay of *folder* send what there is, if gunicorn has started it, and wait for its end a while."""
-    pid = relay_pid(folder)
     with suppress(OSError):  # it may end by itself at any moment
+        pid = relay_pid(folder)
         if pid is None or not _is_ours(pid):
             return
         os.kill(pid, signal.SIGTERM)
