@@ -14,6 +14,9 @@ import openai
 import pytest
 import requests
 
+from llm_one_api.stores.journal.entries import Closed
+from llm_one_api.stores.journal.segments import ACKED
+from tests.harness.calls import entries
 from tests.harness.processes import free_port, wait_until
 from tests.harness.product import KEY, Product, config, product
 from tests.harness.upstream import (
@@ -417,9 +420,9 @@ def test_a_stop_ends_streams_with_an_error_event_and_records_them(
 
         read_until(sock, b"shutting_down")
         code = it.process.popen.wait(20)
-        log = (it.folder / "logs" / "llm-one-api.log").read_text().splitlines()
+        journal = it.folder / "data" / "journal"
+        closed = [each.record for each in [*entries(journal), *entries(journal / ACKED)] if isinstance(each, Closed)]
 
         idle.close()
         assert code == 0
-        lines = [json.loads(line) for line in log]
-        assert [x["outcome"] for x in lines if x.get("request_id") == request_id_of(seen)] == ["aborted"]
+        assert [each.outcome for each in closed if each.request_id == request_id_of(seen)] == ["aborted"]

@@ -21,7 +21,7 @@ from llm_one_api.stores.counters import connect
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.values import Usage
 from tests.harness.plugins import install
-from tests.harness.processes import BIN, ROOT
+from tests.harness.processes import BIN, ROOT, wait_until
 from tests.harness.records import context, record
 
 PLUGIN = """
@@ -87,8 +87,13 @@ class Installed:
     def deliver(self, name: str) -> None:
         where: PluginContext = context(self.folder, redis_url=self.redis_url)
         with closing(StatsPlugins(["memory", "picky"], {"picky": self.section}, where)) as plugins:
-            for _ in range(6):
+
+            def has_caught_up() -> bool:
                 deliver(self.ledger, name, plugins, PACE)
+                position = self.ledger.cursors.position(name)
+                return position is not None and position.seq == self.ledger.last_seq()
+
+            wait_until(has_caught_up, what=f"{name} has caught up")
 
     def got(self) -> list[int]:
         return [int(line) for line in (self.folder / "out").read_text().split()]
