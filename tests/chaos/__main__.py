@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from tests.chaos.faults import DECK
 from tests.chaos.report import table, told
 from tests.chaos.run import Run, run
 
-WRONG, VOID = 1, 3
+WRONG, VOID, TERMINATED = 1, 3, 143
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--broker-minute", action="store_true", help="the broker away for a minute, and no faults")
     parser.add_argument("--keep", type=Path, help="the folder in which what they leave is kept")
     given = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # else PostgreSQL would go on without us
     if given.broker_minute:
         return _broker_minute(given.keep)
     first = int(time.time()) % 1_000_000 if given.seed is None else given.seed

@@ -51,7 +51,8 @@ class Upstream:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
         self.scripts: list[Script] = [json_answer(200, CHAT)]
         self.seen: list[Conversation] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def answer(self, *scripts: Script) -> None:
         """Answer with these from now on."""
@@ -59,6 +60,10 @@ class Upstream:
         self.seen = []
 
     def close(self) -> None:
+        # A thread that waits in `accept` would go on with whatever is opened next under the same number.
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(10)
         self._listener.close()
 
     def _accept(self) -> None:
