@@ -25,9 +25,13 @@ class Hand:
 
 def deal(seed: int) -> Hand:
     """Tell what the run of *seed* does: always the same."""
-    deck = list(DECK)
-    Random(seed // HANDS).shuffle(deck)
-    return hand(seed, deck[seed % HANDS :: HANDS])
+    chance = Random(seed // HANDS)
+    deck = [fault for fault in DECK if not fault.ledger]
+    chance.shuffle(deck)
+    hands = [deck[number::HANDS] for number in range(HANDS)]
+    # Those that need a certain ledger come together, or there would be hardly any other.
+    chance.choice(hands).extend(fault for fault in DECK if fault.ledger)
+    return hand(seed, hands[seed % HANDS])
 
 
 def hand(seed: int, cards: Sequence[type[Fault]]) -> Hand:
@@ -36,4 +40,4 @@ def hand(seed: int, cards: Sequence[type[Fault]]) -> Hand:
     faults = [*ALWAYS, *cards]
     chance.shuffle(faults)
     kinds: list[LedgerKind] = [fault.ledger for fault in faults if fault.ledger]
-    return Hand(seed, tuple(faults), kinds[0] if kinds else chance.choice(["sqlite", "postgresql"]))
+    return Hand(seed, tuple(faults), kinds[0] if kinds else chance.choice(["sqlite", "sqlite", "postgresql"]))

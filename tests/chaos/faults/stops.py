@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 
 import psutil
 
-from tests.chaos.faults.fault import BROKER, GATEWAY, INGEST, RELAY, Fault
+from tests.chaos.faults.fault import BROKER, DELIVER, GATEWAY, INGEST, RELAY, Fault
 
 SECONDS = 20.0
 
@@ -77,16 +77,20 @@ class RelayStopped(Stop):
 
 
 class CeleryChildStopped(Stop):
+    """One that takes batches in, or one that feeds the plugins."""
+
     name = "SIGSTOP Celery child"
-    breaks = frozenset({INGEST})
+    breaks = frozenset({INGEST, DELIVER})
 
     def find(self) -> Sequence[psutil.Process]:
         return [*self.scene.ingest_children(), *self.scene.deliver_children()]
 
 
 class CeleryStopped(Stop):
+    """The worker that takes batches in, or the one that feeds the plugins."""
+
     name = "SIGSTOP Celery main"
-    breaks = frozenset({INGEST})
+    breaks = frozenset({INGEST, DELIVER})
 
     def find(self) -> Sequence[psutil.Process]:
         return [*self.scene.ingest(), *self.scene.deliver()]
