@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import structlog
@@ -40,7 +40,8 @@ class Running:
         try:
             self._call(self.plugin.initialize)
         except BaseException:
-            self.close()
+            with suppress(BaseException):  # cleaning up what was never opened fails too, and says nothing
+                self.close()
             raise
 
     @property

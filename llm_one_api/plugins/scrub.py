@@ -21,12 +21,21 @@ _PASSWORD = re.compile(r"://[^/?#\s]*?:([^/?#\s]+)@")
 
 def scrub(error: BaseException, section: Mapping[str, Any], context: PluginContext | None) -> str:
     """Name *error* in one line, with `***` for every text that stands in *section* and every password in a URL."""
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {_text(error)}"
     secrets = set(_secrets([section, context.redis_url if context else ""]))
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     text = _PASSWORD.sub(lambda found: found[0].replace(found[1], "***"), text)
     return " ".join(text.split())[:_LONGEST]
+
+
+def _text(error: BaseException) -> str:
+    """Ask *error* what it says: that is the plugin's code too, and may fail."""
+    try:
+        text = str(error)
+    except Exception as worse:
+        return f"(its text cannot be had: {type(worse).__name__})"
+    return text.encode("utf-8", "backslashreplace").decode()  # the name of a file may have no UTF-8
 
 
 def place_of(error: BaseException) -> str:

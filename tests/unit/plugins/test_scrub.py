@@ -53,3 +53,18 @@ def test_it_is_one_line_of_bounded_length() -> None:
 
     assert len(told) <= 500
     assert told.startswith("ValueError: a ba b")
+
+
+class UntellableError(Exception):
+    def __str__(self) -> str:
+        return self.args[5]  # type: ignore[no-any-return]
+
+
+def test_an_error_that_cannot_say_what_it_is_has_its_name_told() -> None:
+    assert scrub(UntellableError(), {}, None) == "UntellableError: (its text cannot be had: IndexError)"
+
+
+def test_what_has_no_utf_8_can_be_told_in_it() -> None:
+    told = scrub(ValueError("caf\udce9"), {}, None)
+
+    assert told.encode() == b"ValueError: caf\\udce9"
