@@ -213,6 +213,26 @@ def test_letters_are_counted_listed_and_dropped_by_consumer(ledger: Ledger) -> N
     assert [letter.consumer for letter in dead.list(LEDGER)] == [LEDGER]
 
 
+def test_more_can_be_dropped_at_once_than_a_statement_takes_values(ledger: Ledger) -> None:
+    set_aside(ledger, leased(filled(ledger), "a"), 1)
+    (letter,) = ledger.dead_letters.list("a")
+
+    dropped = ledger.dead_letters.drop("a", [*range(letter.id + 1, letter.id + 260_000), letter.id])
+
+    assert dropped == 1
+    assert ledger.dead_letters.count() == {}
+
+
+def test_a_reason_that_no_database_takes_as_it_is_can_be_noted_all_the_same(ledger: Ledger) -> None:
+    lease = leased(filled(ledger), "a")
+    ledger.cursors.fail(lease, "no file caf\udce9\x00", 0.0)
+    set_aside(ledger, leased(ledger, "a"), 1, "no file caf\udce9\x00")
+
+    (letter,) = ledger.dead_letters.list("a")
+
+    assert letter.reason == "no file caf\\udce9\ufffd"
+
+
 def test_a_letter_that_is_refused_again_keeps_the_new_reason(ledger: Ledger) -> None:
     set_aside(ledger, leased(filled(ledger)), 1, "old")
     (letter,) = ledger.dead_letters.list()

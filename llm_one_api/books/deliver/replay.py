@@ -14,7 +14,7 @@ from llm_one_api.books.deliver.turn import LostLeaseError, PluginError, Turn
 from llm_one_api.plugins.interfaces import ResponseInfo
 from llm_one_api.plugins.running import StatsPlugins
 from llm_one_api.stores.ledger.cursors import Lease
-from llm_one_api.stores.ledger.dead_letters import LEDGER, Letter
+from llm_one_api.stores.ledger.dead_letters import Letter
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.values import Value
 
@@ -83,8 +83,7 @@ def replay_refused(ledger: Ledger, letters: Sequence[Letter], tell: Callable[[Re
     for letter in letters:
         again = None
         if ledger.dead_letters.ingest(letter).refused:
-            reasons = {each.request_id: each.reason for each in ledger.dead_letters.list(LEDGER)}
-            again = reasons.get(letter.request_id, letter.reason)
+            again = ledger.dead_letters.refusal(letter.request_id) or letter.reason
         tell(Replayed(letter=letter, error=again))
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from llm_one_api.stores.ledger import tables
 from llm_one_api.stores.ledger.engine import clock, unsynced
+from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT
 from llm_one_api.values import Value
 
 _c = tables.cursors.c
@@ -172,8 +173,7 @@ class Cursors:
 
     def fail(self, lease: Lease, error: str, retry_in: float, *, refused: bool = False) -> None:
         """Give it back and let nobody have it for *retry_in* seconds; *refused*: the next record was."""
-        why = error.replace("\x00", "\ufffd")[:LONGEST_ERROR]
-        self._do(self._fail, lease, why=why, seconds=retry_in, refused=int(refused))
+        self._do(self._fail, lease, why=storable(error), seconds=retry_in, refused=int(refused))
 
     def defer(self, lease: Lease, retry_in: float) -> None:
         """Give it back and let nobody have it for *retry_in* seconds, for what is counted already."""
@@ -222,6 +222,11 @@ class Cursors:
         """Execute *statement* on the row of *lease*; False: the lease is another's by now."""
         with self._engine.begin() as connection:
             return connection.execute(statement, _named(lease, values)).rowcount == 1
+
+
+def storable(error: str) -> str:
+    """Make of *error* a text that both databases take: a failure that cannot be noted would be taken for a crash."""
+    return error.replace(NUL, REPLACEMENT).encode("utf-8", "backslashreplace").decode()[:LONGEST_ERROR]
 
 
 def _named(lease: Lease, values: dict[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, delete, exists, func, select, update
+from sqlalchemy import Engine, bindparam, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from llm_one_api.stores.ledger.cursors import LONGEST_ERROR, Cursors, Lease
+from llm_one_api.stores.ledger.cursors import Cursors, Lease, storable
 from llm_one_api.stores.ledger.engine import reading
 from llm_one_api.stores.ledger.ingesting import Ingested, Ingesting, Refused, ascii_json
 from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT, Kept
@@ -22,6 +22,9 @@ from llm_one_api.values import UsageRecord, Value
 
 LEDGER = "ledger"
 """The consumer under whose name stands what the ledger itself refused. No plugin can have that name here."""
+
+_AT_ONCE = 1000
+"""Ids that a statement names: databases take only so many values in one."""
 
 _c = dead_letters.c
 _r = refused_records.c
@@ -66,7 +69,7 @@ class DeadLetters:
             "consumer": lease.consumer,
             "seq": kept.seq,
             "request_id": kept.record.request_id.replace(NUL, REPLACEMENT),
-            "reason": _reason(reason),
+            "reason": storable(reason),
             "tries": tries,
             "line": ascii_json(msgspec.json.encode(kept.record).decode()),
             "at": datetime.now(UTC),
@@ -113,6 +116,11 @@ class DeadLetters:
                 ]
         return found[:limit]
 
+    def refusal(self, request_id: str) -> str | None:
+        """Tell why the ledger refuses the record *request_id*; None: it does not."""
+        with self._reading.connect() as connection:
+            return connection.execute(select(_r.reason).where(_r.request_id == request_id)).scalar()
+
     def places(self, consumer: str, after: int, upto: int) -> set[int]:
         """Tell which records with *after* < seq ≤ *upto* are set aside for *consumer*."""
         asked = select(_c.seq).where(_c.consumer == consumer, _c.seq > after, _c.seq <= upto)
@@ -124,18 +132,21 @@ class DeadLetters:
     def drop(self, consumer: str, ids: Sequence[int]) -> int:
         """Forget those of *consumer* with these *ids*; tells how many there were."""
         mine: Any = (
-            delete(refused_records).where(_r.id.in_(ids))
+            delete(refused_records).where(_r.id.in_(bindparam("some", expanding=True)))
             if consumer == LEDGER
-            else delete(dead_letters).where(_c.consumer == consumer, _c.id.in_(ids))
+            else delete(dead_letters).where(_c.consumer == consumer, _c.id.in_(bindparam("some", expanding=True)))
         )
         with self._engine.begin() as connection:
-            return int(connection.execute(mine).rowcount)
+            return sum(
+                connection.execute(mine, {"some": ids[at : at + _AT_ONCE]}).rowcount
+                for at in range(0, len(ids), _AT_ONCE)
+            )
 
     def refused_again(self, letter: Letter, reason: str) -> None:
         """Keep *letter* with the new reason."""
         again = update(dead_letters).where(_c.consumer == letter.consumer, _c.id == letter.id)
         with self._engine.begin() as connection:
-            connection.execute(again.values(reason=_reason(reason), tries=_c.tries + 1))
+            connection.execute(again.values(reason=storable(reason), tries=_c.tries + 1))
 
     def ingest(self, letter: Letter) -> Ingested:
         """Take *letter*, which the ledger refused, into the ledger, in one transaction; see whether it did.
@@ -163,7 +174,3 @@ class DeadLetters:
                 mine = delete(dead_letters).where(_c.consumer == lease.consumer, _c.seq > seq)
                 connection.execute(mine.where(comes_again))
         return moved
-
-
-def _reason(text: str) -> str:
-    return text.replace(NUL, REPLACEMENT)[:LONGEST_ERROR]
