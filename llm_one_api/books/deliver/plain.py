@@ -38,9 +38,11 @@ def look_ahead(turn: Turn[L]) -> int | None:
     first, *behind = turn.ledger.read(turn.place, 1 + turn.pace.look_ahead) or (None,)
     if first is None or not behind:
         return None
-    # One of them may be what ended the process: then it begins with another each time.
-    start = turn.lease.fence % len(behind) if turn.lease.after_death else 0
-    suspects = {first.seq: turn.lease.refusals + turn.lease.deaths}
+    tried = turn.lease.refusals + turn.lease.deaths
+    # One of them may be what ended the process, and the first ones may hang until the time is over: so it begins with
+    # another each time.
+    start = (turn.lease.fence if turn.lease.after_death else tried - turn.pace.tries) % len(behind)
+    suspects = {first.seq: tried}
     for one in behind[start:] + behind[:start]:
         if turn.is_over:
             break
@@ -58,7 +60,7 @@ def look_ahead(turn: Turn[L]) -> int | None:
 
 
 def _one_by_one(turn: Turn[L], kept: Sequence[Kept], had: int | None) -> bool:
-    """Hand *kept* over; False: the time is over."""
+    """Hand *kept* over; False: the time is over. Not before *had* is passed: it would come again."""
     moved = turn.clock()
     for one in kept:
         if turn.give_up_the_deadly(one) or one.seq == had:
@@ -73,7 +75,7 @@ def _one_by_one(turn: Turn[L], kept: Sequence[Kept], had: int | None) -> bool:
             if not with_care:
                 turn.keep_place()
             moved = turn.clock()
-            if turn.is_over:
+            if turn.is_over and one.seq >= (had or 0):
                 return False
     return True
 

@@ -362,3 +362,34 @@ def test_a_crash_between_setting_aside_and_going_on_counts_nothing(plugins: Make
     work(ledger, "exact", running, 1)
 
     assert Exact.seen == [2, 3]
+
+
+def refuse_slowly(*numbers: int, seconds: float) -> None:
+    """Let all plugins hang at these calls until they are cut."""
+
+    def hang() -> BaseException:
+        CLOCK.now += seconds
+        return TimeoutError("it hangs")
+
+    refuse(*numbers, error=hang)
+
+
+def test_one_that_was_taken_before_those_before_it_does_not_come_twice_though_the_time_is_over(plugins: Make) -> None:
+    refuse_slowly(3, 4, seconds=PACE.run_for / 2)
+    ledger = shelf(8)
+
+    work(ledger, "plain", plugins("plain"), 12)
+
+    assert sorted(Plain.seen) == [1, 2, 5, 6, 7, 8]
+    assert [letter.seq for letter in ledger.dead_letters.letters] == [3, 4]
+
+
+def test_bad_records_in_a_row_that_take_all_the_time_there_is_are_found_out_too(plugins: Make) -> None:
+    bad = range(3, 12)
+    refuse_slowly(*bad, seconds=PACE.run_for / 4)
+    ledger = shelf(20)
+
+    work(ledger, "plain", plugins("plain"), 100)
+
+    assert {letter.seq for letter in ledger.dead_letters.letters} == {*bad}
+    assert set(Plain.seen) == {*range(1, 21)} - {*bad}
