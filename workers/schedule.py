@@ -9,6 +9,9 @@ from llm_one_api.broker import DELIVER, JOBS
 
 DELIVER_EVERY = 5.0
 """Seconds. Ingest hints at deliveries at once; this is for hints that were lost, and for retries of failed plugins."""
+HINT_EXPIRES = 60.0
+"""Seconds. Longer than a hint waits behind deliveries to plugins that are slow: a hint that expires there each time
+would leave its plugin without any. One that waited longer says nothing that the next one does not."""
 TICK_EVERY = 60.0
 """Seconds. What is due stands in the ledger: a tick that is missed, or comes twice, changes nothing."""
 TICK_SOFT_LIMIT, TICK_HARD_LIMIT = 600, 660
@@ -28,7 +31,7 @@ def beat_schedule(stats_plugins: Sequence[str]) -> dict[str, dict[str, Any]]:
             "task": "stats.deliver",
             "schedule": DELIVER_EVERY,
             "args": [name],
-            "options": {"queue": DELIVER, "expires": DELIVER_EVERY},
+            "options": {"queue": DELIVER, "expires": HINT_EXPIRES},
         }
         for name in stats_plugins
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import redis
@@ -16,13 +17,11 @@ from llm_one_api.stores.ledger.words import reason
 from workers.celery_app import app, settings
 from workers.jobs import jobs
 from workers.parts import parts
-from workers.schedule import TICK_HARD_LIMIT, TICK_SOFT_LIMIT
+from workers.schedule import HINT_EXPIRES, TICK_HARD_LIMIT, TICK_SOFT_LIMIT
 from workers.slots import Task
 
 log = structlog.get_logger()
 
-HINT_EXPIRES = 10.0
-"""Seconds. A hint that waited longer says nothing that beat's next one does not."""
 ENOUGH_HINTS = {DELIVER: 4 * len(settings.plugins.stats), JOBS: 2}
 """Where so many wait, one more says nothing. Stale ones stay in the queue too until a worker throws them away."""
 
@@ -47,7 +46,8 @@ def ingest(journal_id: str, batch_id: str, parcel: str | list[str]) -> None:
         log.error("ingest.failed", batch=batch_id, error=reason(error, settings.ledger.url))
         return
     if done.new:
-        for name in settings.plugins.stats:
+        # In any order: where hints have room for the first only, it is not the same plugin that gets it each time.
+        for name in random.sample(settings.plugins.stats, len(settings.plugins.stats)):
             _hint(name)
 
 

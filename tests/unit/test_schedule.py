@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from llm_one_api.books import jobs
+from llm_one_api.books.deliver import Pace
 from llm_one_api.broker import QUEUES, celery_options
-from workers.schedule import TICK_HARD_LIMIT, TICK_SOFT_LIMIT, beat_schedule
+from workers.schedule import HINT_EXPIRES, TICK_HARD_LIMIT, TICK_SOFT_LIMIT, beat_schedule
 
 
 def test_every_plugin_is_looked_at_and_so_are_the_periodic_jobs() -> None:
@@ -16,6 +17,14 @@ def test_every_plugin_is_looked_at_and_so_are_the_periodic_jobs() -> None:
         ("stats.deliver", ["mine"]),
     ]
     assert {entry["options"]["queue"] for entry in entries} <= set(QUEUES)
+
+
+def test_a_hint_outlives_the_deliveries_to_other_plugins_before_it() -> None:
+    slow = [f"slow{number}" for number in range(10)]
+    hints = [entry for entry in beat_schedule([*slow, "mine"]).values() if entry["task"] == "stats.deliver"]
+
+    assert {hint["options"]["expires"] for hint in hints} == {HINT_EXPIRES}
+    assert len(slow) * Pace().run_for < HINT_EXPIRES
 
 
 def test_periodic_jobs_are_done_without_any_plugin() -> None:

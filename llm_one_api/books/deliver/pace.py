@@ -19,7 +19,9 @@ class Pace(Value, frozen=True, kw_only=True):
     """Records between two moves of the cursor, at most."""
     chunk_seconds: float = 1.0
     """Time between two moves of the cursor, but for one long call."""
-    run_for: float = 60.0
+    look_for: float = 60.0
+    """Time after which no further one of them is tried. For this a delivery may go on beyond `run_for`."""
+    run_for: float = 5.0
     """A delivery that has more to do ends after this time, so that other plugins get a turn in the same process."""
 
     def retry_in(self, failures: int) -> float:

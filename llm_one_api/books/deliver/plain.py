@@ -43,8 +43,9 @@ def look_ahead(turn: Turn[L]) -> int | None:
     # another each time.
     start = (turn.lease.fence if turn.lease.after_death else tried - turn.pace.tries) % len(behind)
     suspects = {first.seq: tried}
+    end = turn.clock() + turn.pace.look_for
     for one in behind[start:] + behind[:start]:
-        if turn.is_over:
+        if turn.clock() >= end:
             break
         turn.keep_place()
         try:

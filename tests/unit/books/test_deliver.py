@@ -256,7 +256,7 @@ def test_a_delivery_with_much_to_do_gives_way_in_time_and_says_so(tmp_path: Path
     ledger, plugins = shelf(50), make(tmp_path, "keeping")
 
     first = deliver(ledger, "keeping", plugins, Pace(run_for=20), clock=CLOCK)
-    second = deliver(ledger, "keeping", plugins, clock=CLOCK)
+    second = deliver(ledger, "keeping", plugins, Pace(run_for=60), clock=CLOCK)
 
     assert (first, second) == (Delivered(records=20, more=True), Delivered(records=30))
     assert Keeping.seen == ids(*range(1, 51))

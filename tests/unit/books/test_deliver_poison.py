@@ -375,7 +375,7 @@ def refuse_slowly(*numbers: int, seconds: float) -> None:
 
 
 def test_one_that_was_taken_before_those_before_it_does_not_come_twice_though_the_time_is_over(plugins: Make) -> None:
-    refuse_slowly(3, 4, seconds=PACE.run_for / 2)
+    refuse_slowly(3, 4, seconds=PACE.look_for / 2)
     ledger = shelf(8)
 
     work(ledger, "plain", plugins("plain"), 12)
@@ -386,7 +386,7 @@ def test_one_that_was_taken_before_those_before_it_does_not_come_twice_though_th
 
 def test_bad_records_in_a_row_that_take_all_the_time_there_is_are_found_out_too(plugins: Make) -> None:
     bad = range(3, 12)
-    refuse_slowly(*bad, seconds=PACE.run_for / 4)
+    refuse_slowly(*bad, seconds=PACE.look_for / 4)
     ledger = shelf(20)
 
     work(ledger, "plain", plugins("plain"), 100)
