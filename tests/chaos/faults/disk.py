@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from tests.chaos.faults.fault import GATEWAY, RECORDS, Fault
 
@@ -18,12 +19,14 @@ class FullDisk(Fault):
     lasts = 6.0
 
     def strike(self) -> None:
-        self._troubles = len(self.scene.events("journal.trouble"))
         self._recoveries = len(self.scene.events("journal.recovered"))
         self.scene.disk.fill()
+        self._written = self._bytes()
+        self._ended = self.scene.calls.ended
 
     def has_hit(self) -> bool:
-        return len(self.scene.events("journal.trouble", full=True)) > self._troubles
+        """Calls are served, and nothing of them is written. (Limited processes cannot write their log either.)"""
+        return self.scene.calls.ended >= self._ended + 20 and self._bytes() <= self._written
 
     def heal(self) -> None:
         self.scene.disk.free()
@@ -32,3 +35,10 @@ class FullDisk(Fault):
     def is_over(self) -> bool:
         recovered = len(self.scene.events("journal.recovered")) > self._recoveries
         return recovered and time.monotonic() >= self._over_at
+
+    def _bytes(self) -> int:
+        total = 0
+        for segment in self.scene.disk.journal.glob("*.seg"):
+            with suppress(FileNotFoundError):  # it was freed
+                total += segment.stat().st_size
+        return total
