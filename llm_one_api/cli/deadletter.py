@@ -45,13 +45,13 @@ def _which(function: Callable[..., Any]) -> Callable[..., Any]:
 @command.command("list")
 @click.argument("name", required=False)
 @config_option
-@click.option("--limit", type=click.IntRange(1), default=SHOWN, show_default=True, help="How many at most.")
+@click.option("--limit", type=click.IntRange(1), help=f"How many at most; {SHOWN} if not said, as JSON all.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with the records.")
-def list_command(name: str | None, config: Path | None, limit: int, as_json: bool) -> None:
+def list_command(name: str | None, config: Path | None, limit: int | None, as_json: bool) -> None:
     """List the dead letters of the plugin NAME, of `ledger`, or of all."""
     settings = settings_of(config)
     with ledger_of(settings) as ledger:
-        letters = ledger.dead_letters.list(name, limit=limit)
+        letters = ledger.dead_letters.list(name, limit=limit or (None if as_json else SHOWN))
         counts = ledger.dead_letters.count()
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode([_plain(letter) for letter in letters])).decode())

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from llm_one_api.books.deliver import Pace, deliver
+from llm_one_api.cli.deadletter import SHOWN
 from llm_one_api.plugins import memory
 from llm_one_api.plugins.interfaces import PluginContext
 from llm_one_api.plugins.running import StatsPlugins
@@ -162,6 +163,18 @@ def test_what_was_set_aside_is_listed_with_the_reason_and_without_secrets(instal
     first, _ = json.loads(as_json.stdout)
     assert (first["seq"], first["consumer"], first["record"]["request_id"]) == (3, "picky", record(3).request_id)
     assert "hunter2" not in listed.stdout + as_json.stdout
+
+
+def test_a_person_is_shown_some_and_told_how_many_more_there_are_a_program_gets_all(installed: Installed) -> None:
+    installed.ledger.ingest([record(100 + n, usage=Usage(images=2**70)) for n in range(SHOWN + 1)])
+
+    (_, shown), (_, all_), (_, some) = installed.run_all(
+        [["deadletter", "list"], ["deadletter", "list", "--json"], ["deadletter", "list", "--json", "--limit", "3"]]
+    )
+
+    assert len(shown.splitlines()) == 1 + SHOWN + 2
+    assert shown.splitlines()[-1] == f"1 more: --limit {SHOWN + 1} shows all."
+    assert (len(json.loads(all_)), len(json.loads(some))) == (SHOWN + 1, 3)
 
 
 def test_what_is_taken_at_the_second_go_is_no_dead_letter_any_more_and_the_rest_stays(installed: Installed) -> None:
