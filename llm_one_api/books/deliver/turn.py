@@ -105,12 +105,16 @@ class Turn(Generic[L]):
 
     def call(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call what is the plugin's, so that its errors can be told from ours."""
+        process = os.getpid()
         try:
             return call(*arguments)
         except BaseException as error:  # also SystemExit, KeyboardInterrupt, and asyncio's and trio's Cancelled
             where = place_of(error)
             text = self.plugins.tell(self.name, error)
             raise PluginError(f"{text} ({where})" if where else text) from None
+        finally:
+            if os.getpid() != process:  # it has forked: its copy of us would deliver, and take tasks, as if it were us
+                os._exit(os.EX_SOFTWARE)
 
     def keep_place(self, in_hand: Kept | None = None) -> None:
         """Bring the cursor to where we are, and note which record comes next, if that is to be known.
