@@ -8,6 +8,7 @@ taken.) A worker's pool ends with the worker, also when that is killed.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ log = structlog.get_logger()
 
 SHOW_EVERY = 5.0
 """Seconds between two signs of work."""
+
+_AHEAD = timedelta(seconds=SHOW_EVERY)
+"""An entry that ran so far in the future was run before the clock was set back."""
 
 _main = os.getpid()
 
@@ -55,7 +59,10 @@ app.steps["consumer"].add(Showing)
 
 
 class Scheduler(PersistentScheduler):  # type: ignore[misc]
-    """Beat's scheduler (`celery … beat … -S workers.supervised:Scheduler`): shows it while what is due can be sent."""
+    """Beat's scheduler (`celery … beat … -S workers.supervised:Scheduler`): shows it while what is due can be sent.
+
+    A clock that is set back stops it no longer than its schedule says: Celery's would wait until the old time comes again.
+    """
 
     max_interval = SHOW_EVERY
     _sent = True
@@ -69,6 +76,13 @@ class Scheduler(PersistentScheduler):  # type: ignore[misc]
 
     def tick(self, *arguments: Any, **named: Any) -> Any:
         """Send what is due."""
+        now = self.app.now()
+        ahead = [entry for entry in self.schedule.values() if entry.last_run_at and entry.last_run_at > now + _AHEAD]
+        for entry in ahead:
+            entry.last_run_at = now
+        if ahead:
+            log.warning("beat.clock_set_back", entries=[entry.name for entry in ahead])
+            self._heap = None  # it is made anew from the entries
         wait = super().tick(*arguments, **named)
         if self._sent:
             show()

@@ -51,7 +51,8 @@ def worker(name: str, queues: str, processes: int, env: Mapping[str, str], run: 
 def beat(env: Mapping[str, str], run: Path) -> Part:
     """Run Celery's clock. It remembers in *run* what it did when."""
     schedule = str((run / "beat-schedule").resolve())
-    return Part(name=BEAT, argv=_celery("beat", "-s", schedule, "--pidfile", "", "-l", "WARNING"), env=env)
+    scheduler = ("-S", "workers.supervised:Scheduler")
+    return Part(name=BEAT, argv=_celery("beat", *scheduler, "-s", schedule, "--pidfile", "", "-l", "WARNING"), env=env)
 
 
 def demo_upstream(env: Mapping[str, str], listening: int) -> Part:
