@@ -61,7 +61,7 @@ app.steps["consumer"].add(Showing)
 class Scheduler(PersistentScheduler):  # type: ignore[misc]
     """Beat's scheduler (`celery … beat … -S workers.supervised:Scheduler`): shows it while what is due can be sent.
 
-    A clock that is set back stops it no longer than its schedule says: Celery's would wait until the old time comes again.
+    A clock that is set back does not stop it: Celery's own would wait until the old time comes again.
     """
 
     max_interval = SHOW_EVERY
