@@ -19,6 +19,9 @@ from llm_one_api.plugins.scrub import place_of
 
 log = structlog.get_logger()
 
+_SIGNAL_HANDLER = "billiard.common"
+"""The module of Celery's pool whose handler ends a process: when the worker stops, or its broker is lost."""
+
 
 class PluginError(Exception):
     """Something that the plugin raised, not the ledger."""
@@ -26,6 +29,16 @@ class PluginError(Exception):
 
 class LostLeaseError(Exception):
     """Another process took over."""
+
+
+def _is_told_to_end(error: BaseException) -> bool:
+    """Tell whether the process was sent SIGTERM during the call: its handler raises in the plugin's frames."""
+    trace = error.__traceback__ if isinstance(error, SystemExit) else None
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__") == _SIGNAL_HANDLER:
+            return True
+        trace = trace.tb_next
+    return False
 
 
 @dataclass
@@ -109,6 +122,8 @@ class Turn(Generic[L]):
         try:
             return call(*arguments)
         except BaseException as error:  # also SystemExit, KeyboardInterrupt, and asyncio's and trio's Cancelled
+            if _is_told_to_end(error):
+                raise
             where = place_of(error)
             text = self.plugins.tell(self.name, error)
             raise PluginError(f"{text} ({where})" if where else text) from None

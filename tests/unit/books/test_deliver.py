@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import billiard.common
 import pytest
 from structlog.testing import capture_logs
 
@@ -325,6 +326,23 @@ def test_the_report_names_the_place_and_no_secret(tmp_path: Path) -> None:
 
     assert "hunter2" not in f"{logs} {result} {ledger.cursors.rows}"
     assert "test_deliver.py:" in str(result.error)
+
+
+def test_a_process_that_is_told_to_end_during_a_call_is_no_failure_of_the_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("billiard.common.maybe_setsignal", lambda *_: None)
+    monkeypatch.setattr("billiard.common._should_have_exited", [False])
+    ledger, plugins = shelf(5), make(tmp_path, "keeping")
+    Keeping.trouble = staticmethod(lambda step: step == ids(3)[0] and billiard.common._shutdown_cleanup(15, None))
+
+    with pytest.raises(SystemExit):
+        deliver(ledger, "keeping", plugins, clock=CLOCK)
+    Keeping.trouble = staticmethod(lambda _: None)
+    result = deliver(ledger, "keeping", plugins, clock=CLOCK)
+
+    assert result == Delivered(records=3)
+    assert Keeping.seen == ids(1, 2, 3, 4, 5)
 
 
 def test_one_that_fails_costs_the_others_nothing(tmp_path: Path) -> None:
