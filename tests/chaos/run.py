@@ -117,10 +117,10 @@ def _play_one(fault: Fault) -> Played:
         missed = f"{type(error).__name__}: {error}"
     try:
         fault.heal()
-        if missed is None:
-            wait_until(fault.is_over, timeout=HEAL_SECONDS, every=0.1, what="all works again")
+        wait_until(fault.is_over, timeout=HEAL_SECONDS, every=0.1, what="all works again")
     except Exception as error:
-        stuck = f"{type(error).__name__}: {error}"
+        # What was not made need not be over; what was made half must be, before another one is.
+        stuck = None if missed else f"{type(error).__name__}: {error}"
     return Played(name=fault.name, window=(began, time.monotonic()), missed=missed, stuck=stuck)
 
 

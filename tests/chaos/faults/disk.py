@@ -21,12 +21,14 @@ class FullDisk(Fault):
     def strike(self) -> None:
         self._recoveries = len(self.scene.events("journal.recovered"))
         self.scene.disk.fill()
-        self._written = self._bytes()
-        self._ended = self.scene.calls.ended
+        self._written, self._ended = -1, 0
 
     def has_hit(self) -> bool:
         """Calls are served, and nothing of them is written. (Limited processes cannot write their log either.)"""
-        return self.scene.calls.ended >= self._ended + 20 and self._bytes() <= self._written
+        written, ended = self._bytes(), self.scene.calls.ended
+        if written != self._written:  # into what was left of a page
+            self._written, self._ended = written, ended
+        return ended >= self._ended + 20
 
     def heal(self) -> None:
         self.scene.disk.free()
