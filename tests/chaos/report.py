@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.chaos.faults import ALWAYS, DECK
+from tests.chaos.faults.fault import GATEWAY
 from tests.chaos.run import Run
 from tests.harness.judge import Window
 from tests.harness.load import Answer
@@ -23,8 +24,11 @@ class Row:
     worst: float = 0.0
     """Seconds that the gateway added to a call at most."""
 
-    def add(self, run: Run, window: Window | None) -> None:
-        """Take in the calls of *run* that were under way in *window*."""
+    def add(self, run: Run, window: Window | None, *, own: bool = True) -> None:
+        """Take in the calls of *run* that were under way in *window*.
+
+        *own*: what a call waited for its own process counts too; else that is another fault's.
+        """
         verdict = run.verdict
         answers = [a for a in verdict.evidence.answers if window is None or _overlaps(a, window)]
         names = {answer.name for answer in answers}
@@ -33,18 +37,21 @@ class Row:
         self.records += sum(record.end_user in names for record in verdict.evidence.records)
         self.lost += len(names & verdict.lost)
         self.doubled += len(names & verdict.doubled)
-        self.worst = max([self.worst, *(verdict.added(answer) for answer in answers)])
+        stalls = () if own else (*verdict.evidence.stalls, *verdict.evidence.away)
+        undisturbed = [a for a in answers if not any(_overlaps(a, stall) for stall in stalls)]
+        self.worst = max([self.worst, *map(verdict.added, undisturbed)])
 
 
 def table(runs: Sequence[Run]) -> str:
     """Show what each fault did; the calls are those that were under way while it lasted, of which some faults share."""
     rows: dict[str, Row] = {fault.name: Row() for fault in (*ALWAYS, *DECK)}
+    of_gateway = {fault.name for fault in (*ALWAYS, *DECK) if GATEWAY in fault.breaks}
     everything = Row()
     for run in runs:
         everything.add(run, None)
         for played in run.played:
             if not played.missed:
-                rows[played.name].add(run, played.window)
+                rows[played.name].add(run, played.window, own=played.name in of_gateway)
     lines = [
         "| fault | times | calls | records | lost | doubled | worst added latency (ms) |",
         "|---|---:|---:|---:|---:|---:|---:|",

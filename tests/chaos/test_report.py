@@ -8,6 +8,7 @@ from typing import Any
 from tests.chaos.deal import hand
 from tests.chaos.evidence import SENT, answer, evidence, record
 from tests.chaos.faults.kills import RelayKilled
+from tests.chaos.faults.stops import WorkerStopped
 from tests.chaos.report import table, told
 from tests.chaos.run import Played, Run
 from tests.harness.judge import Evidence, Verdict
@@ -38,6 +39,22 @@ def test_the_table_has_the_calls_that_were_under_way_while_a_fault_lasted() -> N
 
     assert row(text, RelayKilled.name) == ["2", "1", "1", "0", "0", "810"]
     assert row(text, "**whole runs**") == ["2", str(2 * len(SENT)), str(2 * len(SENT)), "0", "0", "810"]
+
+
+def test_what_a_call_waited_for_its_own_process_counts_where_that_was_disturbed() -> None:
+    waited = answer("call.plain-0", seconds=20.0)
+    it = evidence()
+    answers = [waited, *(each for each in it.answers if each.name != waited.name)]
+    stalled = replace(it, answers=answers, stalls=[(101.0, 119.0)])
+    window = (99.0, 121.0)
+
+    text = table(
+        [run(stalled, played=[Played(name=each.name, window=window) for each in (RelayKilled, WorkerStopped)])]
+    )
+
+    assert row(text, RelayKilled.name)[-1] == "10"
+    assert row(text, WorkerStopped.name)[-1] == "19,810"
+    assert row(text, "**whole runs**")[-1] == "19,810"
 
 
 def test_the_table_has_what_was_lost_and_doubled() -> None:
