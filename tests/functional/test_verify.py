@@ -184,12 +184,12 @@ def test_however_many_ticks_come_each_job_runs_once_for_its_period(installed: Pr
     assert [tuple(each) for each in tries] == [("audit", 1), ("retention", 1)]
 
 
-def test_all_that_beat_sends_is_a_task_that_is_there_and_expires_before_the_next(installed: Product) -> None:
+def test_all_that_beat_sends_is_a_task_that_is_there_and_does_not_wait_for_ever(installed: Product) -> None:
     code = (
         "from workers.celery_app import app; app.loader.import_default_modules()\n"
         "for entry in app.conf.beat_schedule.values():\n"
         "    assert entry['task'] in app.tasks, entry\n"
-        "    assert entry['options']['expires'] <= entry['schedule'], entry\n"
+        "    assert entry['options']['expires'] <= 60, entry\n"
         "    print(entry['task'])\n"
     )
 
