@@ -27,7 +27,7 @@ class Row:
     def add(self, run: Run, window: Window | None, *, own: bool = True) -> None:
         """Take in the calls of *run* that were under way in *window*.
 
-        *own*: what a call waited for its own process counts too; else that is another fault's.
+        *own*: what a call waited for its own process counts too, if that began meanwhile; else it is another fault's.
         """
         verdict = run.verdict
         answers = [a for a in verdict.evidence.answers if window is None or _overlaps(a, window)]
@@ -37,8 +37,12 @@ class Row:
         self.records += sum(record.end_user in names for record in verdict.evidence.records)
         self.lost += len(names & verdict.lost)
         self.doubled += len(names & verdict.doubled)
-        stalls = () if own else (*verdict.evidence.stalls, *verdict.evidence.away)
-        undisturbed = [a for a in answers if not any(_overlaps(a, stall) for stall in stalls)]
+        others = [
+            stall
+            for stall in (*verdict.evidence.stalls, *verdict.evidence.away)
+            if not own or (window and not window[0] <= stall[0] <= window[1])
+        ]
+        undisturbed = [answer for answer in answers if not any(_overlaps(answer, stall) for stall in others)]
         self.worst = max([self.worst, *map(verdict.added, undisturbed)])
 
 

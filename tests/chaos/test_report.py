@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.chaos.deal import hand
 from tests.chaos.evidence import SENT, answer, evidence, record
-from tests.chaos.faults.kills import RelayKilled
+from tests.chaos.faults.kills import RelayKilled, WorkerKilled
 from tests.chaos.faults.stops import WorkerStopped
 from tests.chaos.report import table, told
 from tests.chaos.run import Played, Run
@@ -55,6 +55,17 @@ def test_what_a_call_waited_for_its_own_process_counts_where_that_was_disturbed(
     assert row(text, RelayKilled.name)[-1] == "10"
     assert row(text, WorkerStopped.name)[-1] == "19,810"
     assert row(text, "**whole runs**")[-1] == "19,810"
+
+
+def test_what_a_call_still_waits_for_when_a_fault_begins_is_not_of_that_fault() -> None:
+    waited = answer("call.plain-0", seconds=20.0)
+    it = evidence()
+    answers = [waited, *(each for each in it.answers if each.name != waited.name)]
+    stalled = replace(it, answers=answers, stalls=[(101.0, 119.0)])
+
+    text = table([run(stalled, played=[Played(name=WorkerKilled.name, window=(119.5, 130.0))])])
+
+    assert row(text, WorkerKilled.name) == ["1", "1", "1", "0", "0", "0"]
 
 
 def test_the_table_has_what_was_lost_and_doubled() -> None:
