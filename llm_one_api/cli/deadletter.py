@@ -49,7 +49,7 @@ def _which(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help="As JSON, with the records.")
 def list_command(name: str | None, config: Path | None, limit: int | None, as_json: bool) -> None:
     """List the dead letters of the plugin NAME, of `ledger`, or of all."""
-    settings = settings_of(config)
+    settings = settings_of(config, with_plugins=True)
     with ledger_of(settings) as ledger:
         letters = ledger.dead_letters.list(name, limit=limit or (None if as_json else SHOWN))
         counts = ledger.dead_letters.count()
@@ -86,7 +86,7 @@ def replay_command(name: str, ids: Sequence[int], every: bool, config: Path | No
 
     What is taken is no dead letter any more. What is refused stays, with the new reason; then the exit code is 1.
     """
-    settings = settings_of(config)
+    settings = settings_of(config, with_plugins=True)
     done: list[Replayed] = []
 
     def tell(one: Replayed) -> None:
@@ -117,7 +117,7 @@ def drop(name: str, ids: Sequence[int], every: bool, config: Path | None, yes: b
 
     A plugin's record stays in the ledger; one that the ledger refused is gone for good.
     """
-    with ledger_of(settings_of(config)) as ledger:
+    with ledger_of(settings_of(config, with_plugins=True)) as ledger:
         letters = _chosen(ledger, name, ids, every)
         if not letters:
             return

@@ -21,32 +21,49 @@ from llm_one_api.stores.ledger.words import reason
 config_option = click.option("--config", type=click.Path(path_type=Path), help="The config file.")
 
 
-def settings_of(config: Path | None) -> Settings:
-    """Read the settings, and end with code 2 if they have faults. Only errors are logged from now on."""
+def settings_of(config: Path | None, *, with_plugins: bool = False) -> Settings:
+    """Read the settings, and end with code 2 if they have faults. Only warnings are logged from now on.
+
+    With *with_plugins*, for commands that call them, faults of their sections count too, and only errors are logged.
+    """
     try:
-        settings = load(config, check=manager.check)
+        settings = load(config, check=manager.check if with_plugins else None)
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
-    logs.configure("error", settings.logging.format)
+    logs.configure("error" if with_plugins else "warning", settings.logging.format)
     return settings
 
 
 @contextmanager
-def ledger_of(settings: Settings) -> Iterator[Ledger]:
-    """Open the ledger for a block; what is wrong with it ends the command in words."""
+def ledger_of(
+    settings: Settings, *, failure: type[click.ClickException] = click.ClickException, must_exist: bool = False
+) -> Iterator[Ledger]:
+    """Open the ledger for a block; what is wrong with it ends the command by *failure*, in words.
+
+    With *must_exist* none is made where there is none.
+    """
     url = settings.ledger.url
     try:
         ledger = Ledger(url)
         try:
+            if must_exist and not ledger.audit.exists():
+                raise failure(f"there is no ledger {masked(url)}")
             ledger.open()
             yield ledger
         finally:
             ledger.close()
     except SchemaBehind as error:
-        raise click.ClickException(str(error)) from None
+        raise failure(str(error)) from None
     except (DatabaseError, OSError) as error:
-        raise click.ClickException(f"the ledger {masked(url)} cannot be used: {reason(error, url)}") from None
+        raise failure(f"the ledger {masked(url)} cannot be used: {reason(error, url)}") from None
+
+
+def with_redis_of_up(settings: Settings) -> Settings:
+    """Name the Valkey of `llm-one-api up`, where one was run and the config names no Redis."""
+    if settings.redis.url is None and (url := embedded_valkey.url_of(settings.data_dir)):
+        return settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": url})})
+    return settings
 
 
 @contextmanager
@@ -55,8 +72,7 @@ def plugin_of(settings: Settings, name: str) -> Iterator[StatsPlugins]:
     if name not in settings.plugins.stats:
         on = ", ".join(settings.plugins.stats) or "none"
         raise click.ClickException(f"no stats plugin {name!r} is on (plugins.stats: {on})")
-    if settings.redis.url is None and (url := embedded_valkey.url_of(settings.data_dir)):
-        settings = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": url})})
+    settings = with_redis_of_up(settings)
     plugins = StatsPlugins(
         settings.plugins.stats,
         settings.stats,

@@ -50,7 +50,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def status(config: Path | None, as_json: bool) -> None:
     """Tell how far each stats plugin is, and why one does not get on."""
-    settings = settings_of(config)
+    settings = settings_of(config, with_plugins=True)
     with ledger_of(settings) as ledger:
         found = _statuses(ledger, settings)
     if as_json:
@@ -89,7 +89,7 @@ def replay(name: str, config: Path | None, since: date, yes: bool) -> None:
     It gets them from the workers, in the ledger's order. `memory` forgets what it has and counts from there; others
     see them a second time, and go by `request_id`.
     """
-    settings = settings_of(config)
+    settings = settings_of(config, with_plugins=True)
     with ledger_of(settings) as ledger, plugin_of(settings, name) as plugins:
         seq = ledger.cursors.before(days.start(since, settings.zone))
         if seq is None:

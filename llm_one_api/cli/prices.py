@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -11,22 +10,15 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from llm_one_api import logs
 from llm_one_api.books.reprice import Repriced, reprice
 from llm_one_api.cli import days
+from llm_one_api.cli.opening import config_option, ledger_of, settings_of
 from llm_one_api.cli.wanted_prices import wanted
-from llm_one_api.errors import ConfigError
-from llm_one_api.settings import Settings, load, masked, source
-from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
+from llm_one_api.settings import source
 from llm_one_api.stores.ledger.prices import Unpriced
-from llm_one_api.stores.ledger.schema import SchemaBehind
-from llm_one_api.stores.ledger.words import reason
 from llm_one_api.values import UsageRecord
 
 _FOR_GOOD = datetime(9999, 1, 1, tzinfo=UTC)
-
-
-_config = click.option("--config", type=click.Path(path_type=Path), help="The config file.")
 
 
 @click.group()
@@ -38,12 +30,12 @@ def command() -> None:
 
 
 @command.command()
-@_config
+@config_option
 @click.option("--since", callback=days.day, metavar="DATE", help="The first day to look at; else all are.")
 def missing(config: Path | None, since: date | None) -> None:
     """List the models of calls that have no cost though their usage is known, and what to write into the config."""
-    settings = _load(config)
-    with _ledger(settings) as ledger:
+    settings = settings_of(config)
+    with ledger_of(settings) as ledger:
         found = ledger.prices.missing(None if since is None else days.start(since, settings.zone))
     when = "" if since is None else f" since {since}"
     if not found:
@@ -70,7 +62,7 @@ def missing(config: Path | None, since: date | None) -> None:
 
 
 @command.command("reprice")
-@_config
+@config_option
 @click.option("--since", callback=days.day, metavar="DATE", required=True, help="The first day of the calls to price.")
 @click.option("--until", callback=days.day, metavar="DATE", help="The last day; else there is none.")
 @click.option("--dry-run", is_flag=True, help="Tell what would become of them, and change nothing.")
@@ -82,39 +74,13 @@ def reprice_command(config: Path | None, since: date, until: date | None, dry_ru
     """
     if until is not None and until < since:
         raise click.UsageError("--until is before --since.")
-    settings = _load(config)
+    settings = settings_of(config)
     end = _FOR_GOOD if until is None else days.start(until + timedelta(days=1), settings.zone)
     price = settings.pricer().price
-    with _ledger(settings) as ledger:
+    with ledger_of(settings) as ledger:
         done = reprice(ledger.prices, price, days.start(since, settings.zone), end, priced=every, dry_run=dry_run)
     for line in _said(done, every=every, dry_run=dry_run):
         click.echo(line)
-
-
-def _load(config: Path | None) -> Settings:
-    try:
-        settings = load(config)
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(2) from None
-    logs.configure("warning", settings.logging.format)
-    return settings
-
-
-@contextmanager
-def _ledger(settings: Settings) -> Iterator[Ledger]:
-    url = settings.ledger.url
-    try:
-        ledger = Ledger(url)
-        try:
-            ledger.open()
-            yield ledger
-        finally:
-            ledger.close()
-    except SchemaBehind as error:
-        raise click.ClickException(str(error)) from None
-    except (DatabaseError, OSError) as error:
-        raise click.ClickException(f"the ledger {masked(url)} cannot be used: {reason(error, url)}") from None
 
 
 def _described(each: Unpriced, zone: ZoneInfo) -> str:

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import click
 
-from llm_one_api import logs
 from llm_one_api.books.relay.resending import Kept, NoRoom, Resending, Resent, check_room, kept
 from llm_one_api.cli.claim import writing_to
-from llm_one_api.errors import ConfigError
-from llm_one_api.settings import Settings, load
+from llm_one_api.cli.opening import config_option, settings_of
+from llm_one_api.settings import Settings
 from llm_one_api.stores.journal.lock import relay_is_running
 from llm_one_api.stores.journal.writer import Journal
 
@@ -35,7 +34,7 @@ def _when(_ctx: click.Context, _param: click.Parameter, value: str) -> datetime:
 
 
 @click.command("resend")
-@click.option("--config", type=click.Path(path_type=Path), help="The config file.")
+@config_option
 @click.option(
     "--since",
     callback=_when,
@@ -50,7 +49,7 @@ def resend(of_relay: Path | None, config: Path | None, since: datetime) -> None:
     For a ledger that was lost or restored from a backup; the relay then sends it as it sends everything. Safe beside a
     running gateway and relay, and safe to do twice: the ledger passes over the calls that it has.
     """
-    settings = _load(config or of_relay)
+    settings = settings_of(config or of_relay)
     begin = (since if since.tzinfo else since.replace(tzinfo=settings.zone)).astimezone(settings.zone)
     folder = settings.journal_folder
     _check(folder, begin)
@@ -80,16 +79,6 @@ def _check(folder: Path, begin: datetime) -> None:
         raise click.ClickException(f"there is no journal at {folder.resolve()}")
     if folder.stat().st_uid != os.geteuid():  # files of ours would be ours alone
         raise click.ClickException(f"do it as the user whose relay it is, the owner of {folder.resolve()}")
-
-
-def _load(config: Path | None) -> Settings:
-    try:
-        settings = load(config)
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(2) from None
-    logs.configure("warning", settings.logging.format)
-    return settings
 
 
 def _resend(folder: Path, what: Kept, segment_bytes: int) -> Resent:

@@ -11,19 +11,16 @@ from typing import Any
 import click
 import msgspec
 
-from llm_one_api import logs
 from llm_one_api.books.audit.audit import UNCHECKED, Checked, Report, audit
 from llm_one_api.books.audit.check import Context, Difference, Findings
 from llm_one_api.books.jobs import day_of
 from llm_one_api.books.retention import quarters_since
 from llm_one_api.cli import days, embedded_valkey
-from llm_one_api.errors import ConfigError
+from llm_one_api.cli.opening import config_option, ledger_of, settings_of, with_redis_of_up
 from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.memory import MemoryStatsPlugin
-from llm_one_api.settings import Settings, load, masked
-from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
-from llm_one_api.stores.ledger.schema import SchemaBehind
-from llm_one_api.stores.ledger.words import reason
+from llm_one_api.settings import Settings, masked
+from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.values import UsageRecord
 
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
@@ -33,7 +30,7 @@ _WORDS = {"agrees": "agree", "unchecked": "NOT CHECKED", "elsewhere": "not here"
 
 
 @click.command()
-@click.option("--config", type=click.Path(path_type=Path), help="The config file.")
+@config_option
 @click.option(
     "--day", callback=days.day, metavar="DATE", help="A day, in the config's `timezone`; else all that is kept."
 )
@@ -47,12 +44,7 @@ def command(config: Path | None, day: date | None, repair: bool, as_json: bool) 
 
     Exit code: 0 if all agree (after a repair: again), 1 if there is a difference, 2 if something could not be checked.
     """
-    try:
-        settings = load(config)
-    except ConfigError as error:
-        click.echo(str(error), err=True)
-        raise SystemExit(2) from None
-    logs.configure("warning", settings.logging.format)
+    settings = settings_of(config)
     try:
         report = _audited(settings, day, repair=repair)
     except click.ClickException:
@@ -70,21 +62,10 @@ def command(config: Path | None, day: date | None, repair: bool, as_json: bool) 
 
 
 def _audited(settings: Settings, day: date | None, *, repair: bool) -> Report:
-    url = settings.ledger.url
     memory = _memory(settings)
     try:
-        ledger = Ledger(url)
-        try:
-            if not ledger.audit.exists():
-                raise CannotCheck(f"there is no ledger {masked(url)}")
-            ledger.open()
+        with ledger_of(settings, failure=CannotCheck, must_exist=True) as ledger:
             return audit(_context(settings, ledger, memory, day), repair=repair)
-        finally:
-            ledger.close()
-    except SchemaBehind as error:
-        raise CannotCheck(str(error)) from None
-    except (DatabaseError, OSError) as error:
-        raise CannotCheck(f"the ledger {masked(url)} cannot be used: {reason(error, url)}") from None
     finally:
         if memory is not None:
             memory.cleanup()
@@ -118,11 +99,10 @@ def _memory(settings: Settings) -> MemoryStatsPlugin | None:
     """Make the plugin; None: it is not on, or counts nothing because `llm-one-api up` does not run."""
     if "memory" not in settings.plugins.stats:
         return None
-    if settings.redis.url is None and (url := embedded_valkey.url_of(settings.data_dir)):
-        if not embedded_valkey.answers(url):
-            return None
-        settings = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": url})})
-    return MemoryStatsPlugin(PluginConfig(settings.stats.get("memory") or {}, settings.plugin_context()))
+    found = with_redis_of_up(settings)
+    if found is not settings and not embedded_valkey.answers(found.redis_url):
+        return None
+    return MemoryStatsPlugin(PluginConfig(found.stats.get("memory") or {}, found.plugin_context()))
 
 
 def _priced(settings: Settings) -> Callable[[UsageRecord], UsageRecord]:

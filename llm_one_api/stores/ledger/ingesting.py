@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, StatementError
 
 from llm_one_api.stores.ledger.bulk import inserting
-from llm_one_api.stores.ledger.rollups import Rollups
+from llm_one_api.stores.ledger.rollups import Rollups, lock
 from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT, to_row
 from llm_one_api.stores.ledger.sums import Sums
 from llm_one_api.stores.ledger.tables import USAGE_COLUMNS, ledger_seq, records, refused_records
@@ -83,7 +83,7 @@ class Ingesting:
         refused: Sequence[Refused],
         instead_of: Sequence[str],
     ) -> Ingested:
-        last, deleted_before = connection.execute(_LOCK).one()
+        last, deleted_before = lock(connection)
         if instead_of:
             connection.execute(delete(refused_records).where(refused_records.c.request_id.in_(instead_of)))
         by_id: dict[str, UsageRecord] = {}
@@ -158,7 +158,6 @@ _IN_LIST = {
     "sqlite": "SELECT value FROM json_each(:ids)",
     "postgresql": "SELECT json_array_elements_text(CAST(:ids AS json))",
 }
-_LOCK = update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n, ledger_seq.c.deleted_before)
 
 
 def _why_not(record: UsageRecord, deleted_before: datetime | None) -> str | None:

@@ -114,10 +114,16 @@ class Rollups:
             hour += HOUR
 
 
-def lock(connection: Connection) -> int:
-    """Keep all others from adding to the ledger until the transaction ends; gives the last `seq`."""
-    statement = update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n)
-    return int(connection.execute(statement).scalar_one())
+_LOCK = update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n, ledger_seq.c.deleted_before)
+
+
+def lock(connection: Connection) -> tuple[int, datetime | None]:
+    """Keep all others from changing records or sums until the transaction ends.
+
+    Gives the last `seq`, and the time before which records may have been deleted (None: none was).
+    """
+    last, deleted_before = connection.execute(_LOCK).one()
+    return last, deleted_before
 
 
 def _sum_up(connection: Connection, hour: datetime) -> Sums:
