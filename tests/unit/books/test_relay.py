@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,31 +21,8 @@ from tests.harness.calls import Clock, Sink, entries, kill, opened, record, sett
 
 
 @pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def relay(tmp_path: Path, sink: Sink, clock: Clock) -> Relay:
     return Relay(tmp_path, publish=sink.publish, take_acks=sink.take_acks, clock=clock)
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Journal]]:
-    made: list[Journal] = []
-
-    def journal(**options: int) -> Journal:
-        made.append(Journal(tmp_path, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield journal
-    for each in made:
-        kill(each)
 
 
 def test_a_finished_call_is_sent_while_its_writer_lives(make: Callable[..., Journal], relay: Relay, sink: Sink) -> None:

@@ -45,11 +45,6 @@ class Journals:
 
 
 @pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
 def relay(tmp_path: Path, sink: Sink) -> Relay:
     return Relay(tmp_path, publish=sink.publish, take_acks=sink.take_acks)
 

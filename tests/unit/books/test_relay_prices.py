@@ -32,16 +32,6 @@ def fails(record: UsageRecord) -> UsageRecord:
 
 
 @pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
     it = Journal(tmp_path)
     yield it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,19 +20,6 @@ from llm_one_api.stores.journal.writer import Journal
 from tests.harness.calls import AT, Clock, Sink, kill, opened, record, settle
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Journal]]:
-    made: list[Journal] = []
-
-    def journal(**options: object) -> Journal:
-        made.append(Journal(tmp_path, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield journal
-    for each in made:
-        kill(each)
 
 
 def relay(folder: Path) -> tuple[Relay, Sink]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,32 +21,9 @@ from tests.harness.calls import Clock, Sink, kill, opened, record, settle
 
 
 @pytest.fixture
-def sink() -> Sink:
-    return Sink()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def start(tmp_path: Path, sink: Sink, clock: Clock) -> Callable[[], Relay]:
     options = RelayOptions(batch_records=10, window=2)
     return lambda: Relay(tmp_path, publish=sink.publish, take_acks=sink.take_acks, options=options, clock=clock)
-
-
-@pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[..., Journal]]:
-    made: list[Journal] = []
-
-    def journal(**options: int) -> Journal:
-        made.append(Journal(tmp_path, **options))  # type: ignore[arg-type]
-        return made[-1]
-
-    yield journal
-    for each in made:
-        kill(each)
 
 
 def told(folder: Path) -> RelayStatus:

@@ -65,11 +65,6 @@ class Broker:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def broker() -> Broker:
     return Broker()
 
