@@ -16,7 +16,7 @@ import gevent
 import structlog
 
 from llm_one_api.gateway.watch import Watch
-from llm_one_api.stores.journal.lock import relay_is_running
+from llm_one_api.stores.journal.lock import relay_is_running, relay_pid
 from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.web import own_relay
 from llm_one_api.web.health import Condition
@@ -82,6 +82,8 @@ class House:
         """End it; what the journal holds is on disk then."""
         gevent.killall(self._greenlets)
         self.watch.stop()
+        if self._relay is not None and relay_pid(self._journal_folder) != self._relay.pid:
+            self._relay.terminate()  # it is only starting: it would become the relay when ours has just ended
         for end in self._endings:
             end()
         on_disk(self.journal.shut)

@@ -38,13 +38,12 @@ def spawn(lifeline: int | None) -> subprocess.Popen[bytes]:
 
 def end(folder: Path, within: float = ENDS_WITHIN) -> None:
     """Have the relay of *folder* send what there is, if gunicorn has started it, and wait for its end a while."""
+    until, asked = time.monotonic() + within, None
     with suppress(OSError):  # it may end by itself at any moment
-        pid = relay_pid(folder)
-        if pid is None or not _is_ours(pid):
-            return
-        os.kill(pid, signal.SIGTERM)
-        until = time.monotonic() + within
-        while relay_pid(folder) == pid and time.monotonic() < until:
+        while (pid := relay_pid(folder)) is not None and _is_ours(pid) and time.monotonic() < until:
+            if pid != asked:  # or a second one, which another process had started too, and whose turn it was then
+                os.kill(pid, signal.SIGTERM)
+                asked = pid
             time.sleep(0.05)
 
 
