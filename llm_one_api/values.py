@@ -164,9 +164,20 @@ class Target(Value, frozen=True, kw_only=True):
 
 
 class Permit(Value, frozen=True, kw_only=True):
-    """What `admit` reserved for a call. Empty while there are no limits."""
+    """What `admit` reserved for a call. Empty where no limit applies.
+
+    The windows are named here once, and nothing computes them again: a call over midnight is charged where it was
+    admitted.
+    """
 
     windows: tuple[str, ...] = ()
+    """The quota windows that the call is charged to, such as `user:alice:day:2026-11-24` (`limits/windows.py`)."""
+    tokens: int = 0
+    """Reserved: the input's estimate and the most that may be put out."""
+    input_tokens: int = 0
+    """The input's estimate: what is charged if nothing else is ever known."""
+    nanos: int = 0
+    """Reserved, in 1e-9 USD, rounded up; 0: no cost is limited, or no price is known."""
 
 
 class Usage(Value, frozen=True, kw_only=True):
@@ -263,5 +274,7 @@ class UsageRecord(Value, frozen=True, kw_only=True):
     """Where the cost comes from; None: there is none."""
     price_date: date | None = None
     """The day from which that price holds, where its source says one; else the call's day."""
+    quota_windows: tuple[str, ...] = ()
+    """The quota windows that this is charged to: those of the permit. Empty: to none."""
     quota_tokens: int | None = None
     quota_cost: Decimal | None = None

@@ -1,0 +1,90 @@
+"""The days and months that quotas are counted in, in the one time zone, and how windows are named.
+
+A window's name is its scope, its period and its label: `user:alice:day:2026-11-24`, `all:month:2026-11`,
+`key:key_3f9a1c22:total:ever`. There is no job that resets anything: the next day has another name.
+"""
+
+from __future__ import annotations
+
+import bisect
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from llm_one_api.limits.rules import Period
+
+EVER = "ever"
+
+
+class Window(NamedTuple):
+    """A stretch of time, in seconds since 1970. None: without an end."""
+
+    label: str
+    start: float
+    end: float | None
+
+
+class Calendar:
+    """Tells days and months of one zone, whatever its clocks do."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        """Use *zone*."""
+        self.zone = zone
+
+    def at(self, period: Period, now: float) -> Window:
+        """Give the window of *period* that *now* (seconds since 1970) is in."""
+        if period == "total":
+            return Window(EVER, 0.0, None)
+        day = datetime.fromtimestamp(now, self.zone).date()
+        # Where clocks are set back over midnight, a day's beginning comes twice; the first one counts.
+        for candidate in (day, day + timedelta(days=1), day - timedelta(days=1)):
+            window = _window(self.zone, period, candidate)
+            if window.start <= now < (window.end or now):
+                return window
+        raise LookupError(f"no {period} of {self.zone} holds {now}")
+
+    def named(self, period: Period, label: str) -> Window:
+        """Give the window by its label. Raises ValueError if it is none."""
+        if period == "total":
+            if label != EVER:
+                raise ValueError(f"not a window: {label}")
+            return Window(EVER, 0.0, None)
+        return _window(self.zone, period, date.fromisoformat(label if period == "day" else f"{label}-01"))
+
+
+@lru_cache(maxsize=64)
+def _window(zone: ZoneInfo, period: Period, day: date) -> Window:
+    if period == "day":
+        return Window(day.isoformat(), start_of(zone, day), start_of(zone, day + timedelta(days=1)))
+    first = day.replace(day=1)
+    following = (first + timedelta(days=32)).replace(day=1)
+    return Window(first.isoformat()[:7], start_of(zone, first), start_of(zone, following))
+
+
+def start_of(zone: ZoneInfo, day: date) -> float:
+    """Tell the first second of *day*: where midnight is skipped, the first that there is; where it is twice, the first.
+
+    Found by what the zone says of the time before, for an hour that does not exist has no true offset.
+    """
+    guess = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+    seconds = range(guess - 26 * 3600, guess + 26 * 3600)
+    # The local date never goes back by more than it went on in between but in the hours around a clock set back.
+    at = bisect.bisect_left(seconds, day, key=lambda second: datetime.fromtimestamp(second, zone).date())
+    return float(seconds[at])
+
+
+def name(scope: str, period: Period, label: str) -> str:
+    """Name a window."""
+    return f"{scope}:{period}:{label}"
+
+
+def parts(window: str) -> tuple[str, Period, str]:
+    """Take a window's name apart into scope, period and label. Raises ValueError if it is none."""
+    pieces = window.rsplit(":", 2)
+    if len(pieces) == 3:  # noqa: PLR2004
+        scope, period, label = pieces
+        for known in ("day", "month", "total"):
+            if period == known:
+                return scope, known, label
+    raise ValueError(f"not a window: {window}")
