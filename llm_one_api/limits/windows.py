@@ -44,6 +44,12 @@ class Calendar:
                 return window
         raise LookupError(f"no {period} of {self.zone} holds {now}")
 
+    def end_of(self, window: str) -> str | None:
+        """Write when a window ends, in the zone, by the window's name; None: never."""
+        _, period, label = parts(window)
+        end = self.named(period, label).end
+        return None if end is None else datetime.fromtimestamp(end, self.zone).isoformat()
+
     def named(self, period: Period, label: str) -> Window:
         """Give the window by its label. Raises ValueError if it is none."""
         if period == "total":

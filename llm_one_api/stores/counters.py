@@ -10,19 +10,19 @@ ACKS_KEPT_SECONDS = 24 * 60 * 60
 """A relay that stays away longer sends its batches again, which costs work and loses nothing."""
 
 
-def connect(url: str) -> redis.Redis:
+def connect(url: str, *, timeout: float = 0.5, decode_responses: bool = True) -> redis.Redis:
     """Make a client for *url* that neither repeats a command nor waits long; it connects at its first command.
 
     redis-py's default repeats a timed-out command up to ten times and reports success, so an increment is applied
-    twice. Here a command that got no answer raises after half a second; it may have been applied.
+    twice. Here a command that got no answer raises after *timeout* seconds; it may have been applied.
     """
     return redis.Redis.from_url(
         url,
         retry=Retry(NoBackoff(), 0),
-        socket_timeout=0.5,
-        decode_responses=True,
+        socket_timeout=timeout,
+        decode_responses=decode_responses,
         # A unix socket connects at once or not at all, and its class knows no such option.
-        **({} if url.startswith("unix:") else {"socket_connect_timeout": 0.5}),
+        **({} if url.startswith("unix:") else {"socket_connect_timeout": timeout}),
     )
 
 

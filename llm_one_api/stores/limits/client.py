@@ -1,0 +1,76 @@
+"""Runs one script after another on a connection of its own: msgpack in, msgpack out, and never a late answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+import redis
+
+from llm_one_api.stores.counters import connect
+
+_FOLDER = files("llm_one_api.stores.limits") / "scripts"
+_SHARED = (_FOLDER / "shared.lua").read_text(encoding="utf-8")
+_LATE = 0.005
+"""Seconds: a timeout that is noticed so late was noticed by a thread that was busy itself, and says nothing."""
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Script:
+    """One of `scripts/`, with what all of them share."""
+
+    def __init__(self, name: str) -> None:
+        """Read it."""
+        self.text = (_SHARED + (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")).encode()
+        digest = sha1(self.text, usedforsecurity=False).hexdigest()
+        self.head = f"*4\r\n$7\r\nEVALSHA\r\n$40\r\n{digest}\r\n$1\r\n0\r\n".encode()
+
+
+class Client:
+    """One connection, made at the first need and thrown away after any error. For one thread or greenlet at a time."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        """Connect to *url* and wait for an answer for *timeout* seconds each at most."""
+        self._timeout = timeout
+        self.redis: Any = connect(url, timeout=timeout, decode_responses=False)
+        self._connection: Any = None
+
+    def call(self, script: Script, message: Mapping[str, Any]) -> bytes:
+        """Run *script* and give its answer. Raises redis.RedisError or OSError; it may have been run all the same."""
+        packed = _encode(message)
+        try:
+            if self._connection is None:
+                self._connection = self.redis.connection_pool.make_connection()
+            connection = self._connection
+            command = b"%b$%d\r\n%b\r\n" % (script.head, len(packed), packed)
+            try:
+                answer = self._ask(connection, command)
+            except redis.exceptions.NoScriptError:  # a new server, or one that was told to forget
+                self._ask(connection, connection.pack_command("SCRIPT", "LOAD", script.text))
+                answer = self._ask(connection, command)
+        except BaseException:
+            self.close()
+            raise
+        return answer if isinstance(answer, bytes) else str(answer).encode()
+
+    def _ask(self, connection: Any, command: Any) -> Any:
+        began = time.monotonic()
+        connection.send_packed_command(command if isinstance(command, list) else [command])
+        try:
+            return connection.read_response(disable_decoding=True, disconnect_on_error=False)
+        except redis.TimeoutError:
+            if time.monotonic() - began < self._timeout + _LATE:
+                raise
+            # The hub was busy with something else, and told of the time before it looked at the socket.
+            return connection.read_response(disable_decoding=True, disconnect_on_error=False)
+
+    def close(self) -> None:
+        """Throw the connection away."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
