@@ -10,7 +10,7 @@ encoded to the journal and to a Celery message: a record is built in 0.9 µs
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal, Protocol
@@ -161,6 +161,8 @@ class Target(Value, frozen=True, kw_only=True):
     model: str
     upstream_model: str
     upstream: Upstream
+    max_output_tokens: int | None = None
+    """The most tokens that the model puts out in one answer; None: it is not known."""
 
 
 class Permit(Value, frozen=True, kw_only=True):
@@ -178,6 +180,16 @@ class Permit(Value, frozen=True, kw_only=True):
     """The input's estimate: what is charged if nothing else is ever known."""
     nanos: int = 0
     """Reserved, in 1e-9 USD, rounded up; 0: no cost is limited, or no price is known."""
+
+
+class Standing(Value, frozen=True, kw_only=True):
+    """How the minute of a caller stands: each the limit, what remains, and the ms until all of it is free again.
+
+    Empty or None: it is not limited.
+    """
+
+    requests: Sequence[int] | None = None
+    tokens: Sequence[int] | None = None
 
 
 class Usage(Value, frozen=True, kw_only=True):

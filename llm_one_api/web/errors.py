@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import traceback
+from collections.abc import Mapping
 
 import msgspec
 import structlog
@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from llm_one_api.dialects.dialect import Dialect, Failure
 from llm_one_api.dialects.openai_chat import CHAT
 from llm_one_api.errors import GatewayError
+from llm_one_api.gateway import limit_headers
 
 log = structlog.get_logger()
 
@@ -20,14 +21,11 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large"}
 
 
 def answer(
-    failure: Failure, *, dialect: Dialect = CHAT, request_id: str = "", retry_after: float | None = None
+    failure: Failure, *, dialect: Dialect = CHAT, request_id: str = "", headers: Mapping[str, str] | None = None
 ) -> Response:
     """Write an error as the caller's dialect does."""
     body = msgspec.json.encode(dialect.error(failure, request_id))
-    response = Response(body, status=failure.status, content_type="application/json")
-    if retry_after is not None:
-        response.headers["retry-after"] = str(math.ceil(retry_after))
-    return response
+    return Response(body, status=failure.status, headers=headers, content_type="application/json")
 
 
 def refuse(error: GatewayError, dialect: Dialect = CHAT, request_id: str = "") -> Response:
@@ -35,7 +33,8 @@ def refuse(error: GatewayError, dialect: Dialect = CHAT, request_id: str = "") -
     failure = Failure(
         status=error.status, message=error.message, type=error.type, code=error.code, param=error.param
     )  # fmt: skip
-    return answer(failure, dialect=dialect, request_id=request_id, retry_after=error.retry_after)
+    headers = {**error.headers, **limit_headers.of(error.standing)}
+    return answer(failure, dialect=dialect, request_id=request_id, headers=headers)
 
 
 def _http(error: HTTPException) -> Response:
@@ -52,10 +51,7 @@ def _http(error: HTTPException) -> Response:
         type="invalid_request_error" if status < 500 else "api_error",  # noqa: PLR2004
         code=_CODES.get(status),
     )
-    response = answer(failure)
-    if allowed:
-        response.headers["allow"] = ", ".join(allowed)
-    return response
+    return answer(failure, headers={"allow": ", ".join(allowed)} if allowed else None)
 
 
 def unexpected(error: Exception, dialect: Dialect = CHAT, request_id: str = "") -> Response:
