@@ -1,80 +1,99 @@
-"""What a finished call is charged, to each quota window of its permit."""
+"""What a call that has ended is charged to its quota windows: pure, so that relay, ingest and check say the same."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 
 import msgspec
 
 from llm_one_api.values import Outcome, Permit, Usage, UsageRecord, Value
 
-NANOS = Decimal(10**9)
+_PLACES = 9
+_MOST = 2**50
+"""No charge is more: a figure that says so is wrong, and Redis' Lua could not tell it from its neighbours."""
 _UNANSWERED: frozenset[Outcome] = frozenset({"client_error", "upstream_error", "rejected"})
 """The outcomes of calls that used nothing, unless they tell a usage."""
 
+_exact = Context(prec=300, rounding=ROUND_CEILING)
+
 Price = Callable[[UsageRecord], UsageRecord]
-"""Put its cost on a record, or give it as it is."""
+"""Put its cost on a record, or give it as it is. The same for the same record."""
 
 
 class Charge(Value, frozen=True, kw_only=True):
-    """What one call is charged; it is one request besides."""
+    """What one call takes from each of its windows: one request, and these."""
 
     id: str
+    """The call's request id."""
     windows: tuple[str, ...]
     tokens: int = 0
     nanos: int = 0
-    """1e-9 USD."""
+    """1e-9 USD, rounded up; 0: it is free, or no price is known."""
 
 
 class Booking(Value, frozen=True, kw_only=True):
-    """A charge that the ledger has."""
+    """A charge whose record is in the ledger."""
 
     charge: Charge
     seq: int
-    """The record's place in the ledger."""
+    """The record's place there."""
     new: bool
-    """Whether it was not there before."""
+    """Whether it came there just now; False: it was there, and came again."""
 
 
 def tokens_of(outcome: Outcome, usage: Usage, permit: Permit) -> int:
-    """Tell how many tokens a call is charged: what it used, and where nobody knows that, the estimate of its input."""
+    """Tell how many tokens a call is charged that *permit* was given to: those it used, so far as that is known.
+
+    What nobody knows of its input is charged as it was estimated, unless no upstream answered and nothing is told.
+    """
     if usage.total_tokens is not None:
         return usage.total_tokens
-    if usage.prompt_tokens is not None or usage.completion_tokens is not None:
-        return (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
-    return 0 if outcome in _UNANSWERED else permit.input_tokens
-
-
-def nanos_of(cost: Decimal | None) -> int:
-    """Give a cost in 1e-9 USD, rounded up; 0: none is known."""
-    return 0 if cost is None else int((cost * NANOS).to_integral_value(ROUND_CEILING))
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    if prompt is None and completion is None and outcome in _UNANSWERED:
+        return 0
+    return (permit.input_tokens if prompt is None else prompt) + (completion or 0)
 
 
 def with_cost(record: UsageRecord, price: Price) -> UsageRecord:
-    """Put its cost on a record, and what of it its quotas are charged.
+    """Put on *record* what it costs and, if it is charged to windows, the cost that these are charged.
 
-    Where no usage is known that could be priced, that is the price of the tokens that they are charged.
+    That is the call's own cost, where it is known; else what its `quota_tokens` cost as input. None: no price is known.
     """
-    record = price(record)
-    if not record.quota_windows or record.quota_cost is not None:
-        return record
-    cost = record.cost
-    if cost is None and record.quota_tokens and record.usage_source == "none":
-        assumed = Usage(prompt_tokens=record.quota_tokens, completion_tokens=0, total_tokens=record.quota_tokens)
-        cost = price(msgspec.structs.replace(record, usage=assumed, usage_source="estimated", usage_raw=None)).cost
-    elif cost is None and record.quota_tokens == 0:
-        cost = Decimal(0)
-    return record if cost is None else msgspec.structs.replace(record, quota_cost=cost)
+    priced = price(record)
+    if not priced.quota_windows or priced.quota_cost is not None:
+        return priced
+    charged = priced.cost
+    if charged is None and priced.quota_tokens is not None:
+        charged = price(_as_input(priced, priced.quota_tokens)).cost
+    return priced if charged is None else msgspec.structs.replace(priced, quota_cost=charged)
 
 
 def charge_of(record: UsageRecord) -> Charge | None:
-    """Tell what a record's call is charged; None: no quota holds for it."""
+    """Give the charge of a record that has its cost; None: it is charged to no window."""
     if not record.quota_windows:
         return None
+    cost = record.quota_cost
     return Charge(
         id=record.request_id,
         windows=record.quota_windows,
-        tokens=record.quota_tokens or 0,
-        nanos=nanos_of(record.quota_cost),
+        tokens=min(max(0, record.quota_tokens or 0), _MOST),
+        nanos=min(max(0, nanos_of(cost)), _MOST) if cost is not None and cost.is_finite() else 0,
+    )
+
+
+def nanos_of(cost: Decimal | None) -> int:
+    """Give USD as 1e-9 USD, rounded up; 0: none is known."""
+    return 0 if cost is None else math.ceil(_exact.scaleb(cost, _PLACES))
+
+
+def _as_input(record: UsageRecord, tokens: int) -> UsageRecord:
+    """Make a record of the same call as if it had had *tokens* as its input and no output."""
+    return msgspec.structs.replace(
+        record,
+        usage=Usage(prompt_tokens=tokens, completion_tokens=0, total_tokens=tokens),
+        usage_source="estimated",
+        usage_raw=None,
+        usage_faults=(),
     )

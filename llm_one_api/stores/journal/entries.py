@@ -37,7 +37,10 @@ class Opened(Value, frozen=True, kw_only=True, tag="open"):
     sdk_retry_count: int | None = None
 
     def left(self, error: str = DIED) -> UsageRecord:
-        """Make the record of a call of whose end nothing is known, because of *error*."""
+        """Make the record of a call of whose end nothing is known, because of *error*.
+
+        Its quotas are charged its input, as it was estimated: so much was sent, and nobody knows of more.
+        """
         return UsageRecord(
             request_id=self.request_id,
             at=self.at,
@@ -56,6 +59,8 @@ class Opened(Value, frozen=True, kw_only=True, tag="open"):
             error=error,
             upstream=self.upstream,
             attempts=(Attempt(upstream=self.upstream),) if self.upstream else (),
+            quota_windows=self.permit.windows,
+            quota_tokens=self.permit.input_tokens if self.permit.windows else None,
         )
 
 

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from llm_one_api.stores.journal.entries import Carried, Closed, Opened
 from llm_one_api.stores.journal.segments import create, is_released, list_segments
 from llm_one_api.stores.journal.writer import _MOST_WAITING, Journal
-from llm_one_api.values import Usage
+from llm_one_api.values import Permit, Usage
 from tests.harness.calls import Clock, entries, kill, opened, record
 
 
@@ -449,3 +449,12 @@ def test_opened_calls_become_records_that_say_how_little_is_known() -> None:
     assert (aborted.outcome, aborted.error, aborted.usage_source) == ("aborted", "gateway_died", "none")
     assert (aborted.request_id, aborted.user, aborted.stream, aborted.tags) == ("a", "dev", True, ("t",))
     assert (aborted.duration, aborted.status, aborted.usage.total_tokens) == (None, None, None)
+    assert (aborted.quota_windows, aborted.quota_tokens) == ((), None)
+
+
+def test_opened_calls_are_charged_their_estimated_input() -> None:
+    permit = Permit(windows=("user:dev:day:2026-11-24",), tokens=500, input_tokens=40)
+
+    aborted = msgspec.structs.replace(opened("a"), permit=permit).left()
+
+    assert (aborted.quota_windows, aborted.quota_tokens) == (permit.windows, 40)
