@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,38 +21,53 @@ _UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 def page() -> str:
     """Write the whole page."""
-    rows = [
-        f"\n## Settings\n\n{_COLUMNS}",
-        *(_row(path, field) for path, field in settings() if "." not in path),
-    ]
-    for heading, model, prefix in sections():
+    rows = [f"\n## Settings\n\n{_COLUMNS}", *_rows(Settings, "")]
+    for heading, model, path in sections():
         rows.append(f"\n### {heading}\n\n{_about(model)}\n")
         rows.append(_COLUMNS)
-        rows += [_row(f"{prefix}.{name}", field) for name, field in _own(model)]
+        rows += _rows(model, f"{path}.")
     introduction = files("llm_one_api.settings").joinpath("introduction.md").read_text(encoding="utf-8")
     return introduction + "\n".join(rows) + "\n"
 
 
 def settings() -> Iterator[tuple[str, FieldInfo]]:
-    """Give every setting that has a value, by its path."""
+    """Give every setting that has a value, by its path. Of sections that are alike, those of the first."""
     for name, field in _own(Settings):
         yield name, field
-    for _, model, prefix in sections():
+    for _, model, path in sections():
         for name, field in _own(model):
-            yield f"{prefix}.{name}", field
+            yield f"{path}.{name}", field
 
 
-def sections(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, type[BaseModel], str]]:
-    """Give every section below *model*: heading, model and path."""
+def sections() -> Iterator[tuple[str, type[BaseModel], str]]:
+    """Give every section that has lines: heading, model and path. Of sections that are alike, the first."""
+    for model, paths in _places().items():
+        if paths[0] and any(_rows(model, "")):
+            yield f"`{paths[0]}`", model, paths[0]
+
+
+@cache
+def _places() -> dict[type[BaseModel], list[str]]:
+    """Give the paths at which each model stands."""
+    places: dict[type[BaseModel], list[str]] = {}
+    for model, path in _all(Settings, ""):
+        places.setdefault(model, []).append(path)
+    return places
+
+
+def _all(model: type[BaseModel], path: str) -> Iterator[tuple[type[BaseModel], str]]:
+    yield model, path
+    for below, inner, _ in _inner(model, f"{path}." if path else ""):
+        yield from _all(inner, below)
+
+
+def _inner(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel], FieldInfo]]:
+    """Give the sections right below *model*, by their paths."""
     for name, field in named(model).items():
         inner, names = section_of(field.annotation)
-        if inner is None:
-            continue
-        listed = "[]" if inner.__name__ == "UpstreamSettings" else ""
-        path = f"{prefix}{name}{listed}" + ("" if listed else ".<name>" * names)
-        if any(section_of(below.annotation)[0] is None for below in inner.model_fields.values()):
-            yield f"`{path}`", inner, path
-        yield from sections(inner, f"{path}.")
+        if inner is not None:
+            listed = inner.__name__ == "UpstreamSettings"
+            yield prefix + name + ("[]" if listed else ".<name>" * names), inner, field
 
 
 def _own(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
@@ -61,10 +77,20 @@ def _own(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
             yield name, field
 
 
-def _row(path: str, field: FieldInfo) -> str:
-    expected = expectation(field)
-    path = f"{path}.<name>" if path in PLUGIN_KINDS else path
-    cells = (f"`{path}`", default(field), expected.text if expected else "", field.description or "")
+def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Write a line for each setting of *model*, and for each section right below it that there are several of."""
+    for name, field in _own(model):
+        expected = expectation(field)
+        path = f"{prefix}{name}.<name>" if prefix + name in PLUGIN_KINDS else prefix + name
+        yield _row(path, default(field), expected.text if expected else "", field)
+    for path, inner, field in _inner(model, prefix):
+        first, *others = _places()[inner]
+        if others:
+            yield _row(path, "", "a section, see below" if path == first else f"a section like `{first}`", field)
+
+
+def _row(path: str, default: str, expected: str, field: FieldInfo) -> str:
+    cells = (f"`{path}`", default, expected, field.description or "")
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 

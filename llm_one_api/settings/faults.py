@@ -18,6 +18,7 @@ from llm_one_api.settings.schema import Settings
 _SHOWN = 40
 _UNWRITTEN = {"[key]", ONE, SEVERAL}
 """Steps of pydantic's paths that nobody wrote."""
+_OF_MODELS = {"models", "pricing"}
 
 
 def explain(error: ValidationError, document: Document) -> None:
@@ -41,7 +42,7 @@ def _message(detail: ErrorDetails, path: Keys, document: Document) -> str:
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
         return f"must be a section (lines of name: value below it), got {_kind(detail['input'])}"
     if "[key]" in detail["loc"]:
-        return "a name of a model has 1 to 200 characters"
+        return f"a name{' of a model' if path[0] in _OF_MODELS else ''} has 1 to 200 characters"
     expected = expectation(field) if field else None
     if kind == "missing" or expected is None:
         return f"must be {expected.text}" if expected else detail["msg"]

@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import os
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def load(
     except ValidationError as error:
         explain(error, document)
     _check_sample_key(document)
+    _check_limits(document)
     if check is not None:
         _check_plugins(document, check)
     if document.faults or settings is None:
@@ -145,6 +147,21 @@ def _check_sample_key(document: Document) -> None:
                 f"is the published sample key, and server.host ({host}) lets other machines in: set the environment "
                 "variable LLM_ONE_API_KEY to a key of your own, or server.host to 127.0.0.1",
             )
+
+
+def _check_limits(document: Document) -> None:
+    """Refuse limits that would have no effect."""
+    short, long = ("rate_limit", "requests_per_minute"), ("limits", "each_key", "requests_per_minute")
+    if _at(document.data, short) is not None and _at(document.data, long) is not None:
+        document.blame(short, f"is the same as {'.'.join(long)}: give one of the two")
+    known, limited = _at(document.data, ("models",)), _at(document.data, ("limits", "models"))
+    if list(_names(document, "model_route")) != ["default_router"] or not isinstance(limited, dict):
+        return
+    for name in limited:
+        if name and not (isinstance(known, dict) and name in known):
+            near = get_close_matches(name, known, 1) if isinstance(known, dict) else []
+            hint = f"; did you mean {near[0]}?" if near else ""
+            document.blame(("limits", "models", name), f"there is no such model in the section models{hint}")
 
 
 def _at(data: Any, path: Keys) -> Any:

@@ -80,6 +80,8 @@ class ModelSettings(Section):
     """Azure's `api-version`, such as `2024-10-21`; it has to be given for `adapter: azure`, and for no other."""
     default_max_tokens: CountOrNone = None
     """With `adapter: anthropic`: what a chat may put out whose caller sets no limit. Nothing: 4096."""
+    max_output_tokens: CountOrNone = None
+    """The most that the model puts out in one answer: a quota reserves no more for it. Nothing: it is not known."""
     timeout: SecondsOrNone = None
     """Seconds that a call may take in all. Nothing: 1800."""
     total_timeout: SecondsOrNone = None
@@ -129,6 +131,7 @@ class ModelSettings(Section):
         return Target(
             model=model,
             upstream_model=place.upstream_model or self.upstream_model or model,
+            max_output_tokens=self.max_output_tokens,
             upstream=Upstream(
                 name=place.name or urlsplit(base).netloc,
                 base_url=base,

@@ -156,6 +156,7 @@ class PriceSettings(TierSettings):
     tiers: Annotated[dict[TierName, TierSettings], Expect("prices by tier, as the provider names it")] = Field(
         default={}
     )
+    """Prices of other tiers, by the names that the provider has for them."""
 
     @model_validator(mode="after")
     def _can_be_used(self) -> PriceSettings:

@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from llm_one_api.limits.rules import Rules
 from llm_one_api.plugins.interfaces import LogFile, PluginContext
 from llm_one_api.pricing import PriceList, Pricer
 from llm_one_api.settings.kinds import Expect, Folder, ModelName, TimeZone, fault
+from llm_one_api.settings.limits import LimitsSettings, QuotaSettings, RateLimitSettings, rules
 from llm_one_api.settings.models import ModelSettings
 from llm_one_api.settings.pricing import PricedName, Prices, entries
 from llm_one_api.settings.sections import (
@@ -22,7 +24,6 @@ from llm_one_api.settings.sections import (
     LoggingSettings,
     MonitoringSettings,
     PluginsSettings,
-    RateLimitSettings,
     RedisSettings,
     RelaySettings,
     Section,
@@ -81,10 +82,10 @@ class Settings(Section):
     journal: JournalSettings = JournalSettings()
     relay: RelaySettings = RelaySettings()
     delivery: DeliverySettings = DeliverySettings()
+    limits: LimitsSettings = LimitsSettings()
+    quota: QuotaSettings = QuotaSettings()
     rate_limit: RateLimitSettings = RateLimitSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
-    quota: Annotated[dict[str, Any], _EMPTY, _switched_off("token and cost limits are")] = Field(default={})
-    """Limits by tokens and cost; not available in this version."""
     alerts: Annotated[dict[str, Any], _EMPTY, _switched_off("alerts are")] = Field(default={})
     """Rules that call somebody; not available in this version."""
     export: Annotated[dict[str, Any], _EMPTY, _switched_off("the export of a day's statistics is")] = Field(default={})
@@ -113,6 +114,10 @@ class Settings(Section):
     def targets(self) -> dict[str, Target]:
         """Tell where calls to each model go, in the order of the file."""
         return {name: model.target(name) for name, model in self.models.items()}
+
+    def limit_rules(self) -> Rules:
+        """Tell which limits there are."""
+        return rules(self.limits, self.quota, self.rate_limit)
 
     def pricer(self) -> Pricer:
         """Make what tells the cost of a call."""

@@ -231,19 +231,6 @@ def _without_effect(section: S, feature: str, *names: str) -> S:
     return section
 
 
-class RateLimitSettings(Section):
-    """Limits by requests. Not available in this version."""
-
-    enabled: Annotated[Switch, not_landed("rate limits are", "set it to false")] = False
-    """Whether there are any; must be false in this version."""
-    requests_per_minute: CountOrNone = None
-    """Requests that a key may make in a minute."""
-
-    @model_validator(mode="after")
-    def _is_off(self) -> RateLimitSettings:
-        return _without_effect(self, "rate limits are", "requests_per_minute")
-
-
 class PrometheusSettings(Section):
     """Metrics for Prometheus. Not available in this version."""
 

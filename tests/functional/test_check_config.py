@@ -103,7 +103,7 @@ models:
     for part in (
         "server.port (line 3): must be a whole number between 1 and 65535, got 99999",
         "server.wrokers (line 4): unknown setting; did you mean workers?",
-        "rate_limit.enabled (line 5): rate limits are not available in this version",
+        "rate_limit.requests_per_minute (line 5): must be given where enabled is true",
         "plugins.stats.1 (line 7): there is no stats plugin 'memroy'; did you mean memory?",
         "stats.mmeory (line 14): there is no stats plugin 'mmeory'; did you mean memory?",
         "auth.default_auth.api_keys.0 (line 10): is the published sample key",

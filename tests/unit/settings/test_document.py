@@ -35,4 +35,13 @@ def test_settings_of_every_kind_are_there() -> None:
 
     assert {"timezone", "server.port", "models.<name>.api_base", "monitoring.prometheus.enabled"} <= paths
     assert "| `server.max_body_bytes` | `32MiB` |" in PAGE
-    assert "| `rate_limit.enabled` | `false` |" in PAGE
+    assert "| `monitoring.prometheus.enabled` | `false` |" in PAGE
+
+
+def test_a_section_that_stands_in_many_places_is_described_once() -> None:
+    paths = {path for path, _ in SETTINGS}
+
+    assert "limits.each_key.day.tokens" in paths
+    assert not {path for path in paths if path.startswith(("limits.each_user.", "limits.users.", "limits.everyone."))}
+    assert "| `limits.users.<name>` |  | a section like `limits.each_key` |" in PAGE
+    assert "| `limits.each_key.month` |  | a section like `limits.each_key.day` |" in PAGE

@@ -30,7 +30,7 @@ server.wrokers (line 3): unknown setting; did you mean workers?
 server.on_client_gone (line 4): must be cut or drain, got 'drian'
 timezone (line 5): must be the name of a time zone, such as UTC or Asia/Shanghai, got 'Asia/Shangai'; \
 did you mean Asia/Shanghai?
-rate_limit.enabled (line 6): rate limits are not available in this version (has not landed yet); set it to false
+rate_limit.requests_per_minute (line 6): must be given where enabled is true: without it nothing is limited
 relay.resend_max (line 7): must not be less than resend_min (10)
 ledger.url (LLM_ONE_API__LEDGER__URL): must be sqlite:///path/to/file or postgresql://user:password@host/database, \
 got a text of 11 characters"""
@@ -157,13 +157,9 @@ def test_a_model_that_cannot_be_called_is_a_fault(config: Loader, lines: str, fa
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        ("rate_limit: {enabled: true}", "rate_limit.enabled (line 1)"),
         ("monitoring: {prometheus: {enabled: yes}}", "monitoring.prometheus.enabled (line 1)"),
-        ("rate_limit: {requests_per_minute: 60}", "rate_limit.requests_per_minute (line 1)"),
         ("monitoring: {prometheus: {port: 9090}}", "monitoring.prometheus.port (line 1)"),
         ("monitoring: {prometheus: {metrics: [error_rate]}}", "monitoring.prometheus.metrics (line 1)"),
-        ("quota: {daily_tokens: 5}", "quota (line 1)"),
-        ("quota: {enabled: true}", "quota (line 1)"),
         ("alerts: {rules: []}", "alerts (line 1)"),
         ("export: {enabled: true}", "export (line 1)"),
         (MODEL + "    load_balance_strategy: random", "models.m.load_balance_strategy (line 4)"),
@@ -185,19 +181,16 @@ def test_a_setting_whose_feature_has_not_landed_is_named_and_not_ignored(config:
 @pytest.mark.parametrize(
     "text",
     [
-        "rate_limit: {enabled: false, requests_per_minute: 60}",
-        "rate_limit: {requests_per_minute: }",
         "plugins: {stats: []}",
         "monitoring: {prometheus: {enabled: off, port: 9090, metrics: [request_total, error_rate]}}",
-        "quota: {enabled: false}",
-        "quota:\npricing: {}\nalerts:\nexport: {enabled: no}",
+        "pricing: {}\nalerts:\nexport: {enabled: no}",
         MODEL + "    adapter: openai\n    weight:\n    max_failures:\n",
     ],
 )
 def test_what_asks_for_nothing_that_has_not_landed_is_harmless(config: Loader, text: str) -> None:
     settings = config(text)
 
-    assert not settings.rate_limit.enabled
+    assert not settings.monitoring.prometheus.enabled
 
 
 def test_a_secret_is_in_no_fault(config: Loader) -> None:
