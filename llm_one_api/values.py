@@ -82,6 +82,11 @@ class Caller(Value, frozen=True, kw_only=True):
         return self.models is None or model in self.models
 
 
+Peer = tuple[str, str]
+"""Where a request comes from: the address of its connection, and what its `X-Forwarded-For` says."""
+NOWHERE: Peer = ("", "")
+
+
 class Body(Protocol):
     """What a request brings. All raise a GatewayError if it is too large, truncated or does not come."""
 
@@ -118,6 +123,7 @@ class Call(Value, frozen=True, kw_only=True):
     sdk_retry_count: int | None = None
     """How often the caller's SDK had tried before, as its `x-stainless-retry-count` says."""
     tags: tuple[str, ...] = ()
+    peer: Peer = NOWHERE
     client_fd: int = -1
     """The caller's socket, to see when the caller leaves; -1: unknown."""
 

@@ -11,7 +11,7 @@ from flask import Flask, Response, request
 from llm_one_api.errors import Overloaded
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.values import UsageRecord
-from llm_one_api.web.door import api_key
+from llm_one_api.web.door import credentials
 from llm_one_api.web.off_hub import in_sql
 from llm_one_api.web.stats import PATIENCE, NotFound, say, shown
 
@@ -30,7 +30,7 @@ def register(app: Flask, authenticate: Authenticate, ledger: Ledger, zone: ZoneI
 
     @app.get("/v1/stats/calls/<request_id>")
     def call(request_id: str) -> Response:
-        caller = authenticate(api_key(request.environ))
+        caller = authenticate(*credentials(request.environ))
         key = None if caller.admin else caller.key
         try:
             record = in_sql(lambda: ledger.find(request_id, key), within=PATIENCE)

@@ -9,6 +9,8 @@ from typing import Any
 from flask import Flask, Response, g
 from uuid_utils import uuid7
 
+from llm_one_api.values import Peer
+
 _UNCLEAN = re.compile(r"[^\x20-\x7e]")
 
 REQUEST_ID = "x-request-id"
@@ -30,6 +32,16 @@ def api_key(environ: dict[str, Any]) -> str:
     if scheme.lower() == "bearer":
         return key.strip()
     return str(environ.get("HTTP_X_API_KEY", "")).strip() if not scheme else ""
+
+
+def peer(environ: dict[str, Any]) -> Peer:
+    """Tell where a request comes from, as far as it is said."""
+    return environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR", "")
+
+
+def credentials(environ: dict[str, Any]) -> tuple[str, Peer]:
+    """Give what `Authenticate` asks for."""
+    return api_key(environ), peer(environ)
 
 
 def clean(text: str | None, longest: int) -> str | None:

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from flask import Flask, Response, request
 
-from llm_one_api.errors import InvalidKey
+from llm_one_api.errors import InvalidKey, RateLimited
 from llm_one_api.gateway.authenticate import Authenticate
-from llm_one_api.web.door import api_key
+from llm_one_api.web.door import credentials
 from llm_one_api.web.errors import unexpected
 from llm_one_api.web.lookout import Figures
 
@@ -42,9 +42,12 @@ def register(app: Flask, condition: Condition, authenticate: Authenticate, drain
         if not_ready:
             return _say(503, {"status": not_ready})
         body: dict[str, Any] = {"status": "degraded" if condition.missing or condition.because else "ok"}
+        key, peer = credentials(request.environ)
+        if not key:  # a load balancer's question, of which there may be many
+            return _say(200, body)
         try:  # what is missing, and how much of what there is, is told to those with a key only
-            authenticate(api_key(request.environ))
-        except InvalidKey:
+            authenticate(key, peer)
+        except (InvalidKey, RateLimited):
             pass
         except Exception as error:  # an auth plugin's: who has a key cannot be told, but we are ready
             unexpected(error)

@@ -8,7 +8,7 @@ import msgspec
 from flask import Flask, Response, request
 
 from llm_one_api.gateway.line import Line
-from llm_one_api.web.door import api_key
+from llm_one_api.web.door import credentials
 
 
 def register(app: Flask, line: Line) -> None:
@@ -16,12 +16,12 @@ def register(app: Flask, line: Line) -> None:
 
     @app.get("/v1/models")
     def list_models() -> Response:
-        caller = line.authenticate(api_key(request.environ))
+        caller = line.authenticate(*credentials(request.environ))
         return _say({"object": "list", "data": [_model(model) for model in line.route.models(caller)]})
 
     @app.get("/v1/models/<path:model>")
     def show_model(model: str) -> Response:
-        caller = line.authenticate(api_key(request.environ))
+        caller = line.authenticate(*credentials(request.environ))
         line.route(caller, model)
         return _say(_model(model))
 

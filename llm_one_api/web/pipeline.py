@@ -15,7 +15,7 @@ from llm_one_api.errors import GatewayError
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.stores.journal.lock import relay_is_running
 from llm_one_api.stores.ledger.pipeline import LedgerEnd
-from llm_one_api.web.door import api_key
+from llm_one_api.web.door import credentials
 from llm_one_api.web.lookout import Lookout
 from llm_one_api.web.off_hub import in_sql, on_disk
 from llm_one_api.web.stats import PATIENCE, say
@@ -52,7 +52,7 @@ def register(
 
     @app.get("/v1/stats/pipeline")
     def pipeline() -> Response:
-        if not authenticate(api_key(request.environ)).admin:
+        if not authenticate(*credentials(request.environ)).admin:
             raise ForAdministrators("This page is for keys with `admin: true`.", code="admin_only")
         looked = _told("stats.journal_unavailable", lambda: on_disk(lambda: _look(lookout, folder), within=PATIENCE))
         end = _told("stats.ledger_unavailable", lambda: in_sql(whole, within=PATIENCE))

@@ -22,7 +22,7 @@ from llm_one_api.gateway.line import Line
 from llm_one_api.values import Call
 from llm_one_api.web import errors
 from llm_one_api.web.body import Body
-from llm_one_api.web.door import OVERHEAD, REQUEST_ID, api_key, clean, new_id, overhead, retries, tags
+from llm_one_api.web.door import OVERHEAD, REQUEST_ID, api_key, clean, new_id, overhead, peer, retries, tags
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -77,6 +77,7 @@ class Proxy:
             client_request_id=clean(environ.get("HTTP_X_REQUEST_ID"), 200),
             sdk_retry_count=retries(environ),
             tags=tags(environ),
+            peer=peer(environ),
             client_fd=sock.fileno() if sock is not None else -1,
         )
         try:

@@ -16,7 +16,7 @@ from llm_one_api.errors import BadRequest, GatewayError, Overloaded
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.plugins.interfaces import local_iso
 from llm_one_api.values import UsageRecord
-from llm_one_api.web.door import api_key
+from llm_one_api.web.door import credentials
 from llm_one_api.web.off_hub import in_sql
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ def register(
 
     @app.get("/v1/stats")
     def stats() -> Response:
-        caller = authenticate(api_key(request.environ))
+        caller = authenticate(*credentials(request.environ))
         key = None if caller.admin else caller.key
         until = _time("until", zone) or datetime.now(UTC) + timedelta(seconds=1)
         since = _time("since", zone) or until - WINDOW
@@ -77,7 +77,7 @@ def register(
 
     @app.get("/v1/stats/memory")
     def memory_stats() -> Response:
-        caller = authenticate(api_key(request.environ))
+        caller = authenticate(*credentials(request.environ))
         if memory is None:
             raise NotFound("The memory plugin is not on: add it to `plugins.stats` in the config.", code="plugin_off")
         try:
