@@ -36,6 +36,16 @@ GATEWAY_CORE, LOAD_CORE = "0", "1"
 TICKS = os.sysconf("SC_CLK_TCK")
 DELTAS = 100
 PACED_STREAMS = 400
+LIMITS = {
+    "each_key": {
+        "requests_per_minute": 10**8,
+        "tokens_per_minute": 10**9,
+        "max_concurrent": 10**6,
+        "day": {"tokens": 10**12},
+    },
+    "users": {"bench": {"month": {"tokens": 10**12, "requests": 10**9}}},
+}
+"""With `--limits`: of each kind one, none of which is reached."""
 BODIES = {"body_stream.json": "usage asked", "body_stream_plain.json": "usage not asked"}
 
 
@@ -73,7 +83,7 @@ def resident_mb(pid: int) -> float:
 class Bench:
     """The tools, the upstream, and the whole product, running."""
 
-    def __init__(self, tools: Path, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, tools: Path, folder: Path, stack: ExitStack, *, limits: bool) -> None:
         self.tools, self.folder = tools, folder
         for name in ("upstream", "streamload"):
             subprocess.run(["gcc", "-O2", "-o", folder / name, tools / f"{name}.c"], check=True)
@@ -97,6 +107,7 @@ class Bench:
                     },
                     "stats": {"log": {"format": "json"}},
                     "redis": {"url": redis.url},
+                    "limits": LIMITS if limits else {},
                 }
             )
         )
@@ -249,9 +260,9 @@ class Bench:
 
 
 @contextmanager
-def running(tools: Path) -> Iterator[Bench]:
+def running(tools: Path, *, limits: bool) -> Iterator[Bench]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, ExitStack() as stack:
-        yield Bench(tools, Path(folder), stack)
+        yield Bench(tools, Path(folder), stack, limits=limits)
 
 
 def nginx(tools: Path, seconds: int) -> dict[str, float]:
@@ -276,13 +287,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--nginx", action="store_true", help="measure nginx before each round, for the ratios")
+    parser.add_argument("--limits", action="store_true", help="set limits of each kind, so that each call is admitted")
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     rounds, references = [], []
     for number in range(chosen.rounds):
         if chosen.nginx:
             references.append(nginx(chosen.tools.resolve(), chosen.seconds))
-        with running(chosen.tools.resolve()) as bench:
+        with running(chosen.tools.resolve(), limits=chosen.limits) as bench:
             rounds.append(bench.round(chosen.seconds))
         print(f"round {number + 1}: {rounds[-1]} {references[-1:]}", file=sys.stderr, flush=True)
     print("| figure | median | best | rounds |\n|---|---|---|---|")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -11,22 +14,31 @@ from flask.sessions import SessionInterface
 from werkzeug.wrappers import Response
 
 from llm_one_api import logs
-from llm_one_api.gateway.admit import Admit, Unlimited
+from llm_one_api.gateway.admit import Admit, Limited, Unlimited
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.gateway.counts import Counts
+from llm_one_api.gateway.courier import PATIENCE, Courier
 from llm_one_api.gateway.estimate import Estimator
+from llm_one_api.gateway.floods import Floods
 from llm_one_api.gateway.forward import Forward
+from llm_one_api.gateway.leases import Leases
 from llm_one_api.gateway.line import Line
+from llm_one_api.gateway.local import Local
+from llm_one_api.gateway.observed import Observed
+from llm_one_api.gateway.plans import Plans
 from llm_one_api.gateway.prepare import Prepare
 from llm_one_api.gateway.read import Read
 from llm_one_api.gateway.record import Record
 from llm_one_api.gateway.route import Route
 from llm_one_api.gateway.watch import Bounds, Watch
+from llm_one_api.limits.windows import Calendar
 from llm_one_api.plugins import manager, memory
 from llm_one_api.settings import Settings, load
 from llm_one_api.stores.counters import connect
 from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.stores.limits.store import LimitStore
+from llm_one_api.values import Target, Usage, UsageRecord
 from llm_one_api.web import calls, door, errors, health, models, pipeline, stats
 from llm_one_api.web.house import House
 from llm_one_api.web.lookout import Lookout
@@ -88,17 +100,19 @@ def create_app(settings: Settings | None = None) -> Gateway:
         fsync=settings.journal.fsync,
         offload=on_disk,
     )
-    authenticate = Authenticate(manager.auth_plugins(settings.plugins.auth, settings.auth, context))
+    floods = Floods(per_minute=settings.rate_limit.failed_auth_per_minute, trusted_proxies=server.trusted_proxies)
+    authenticate = Authenticate(manager.auth_plugins(settings.plugins.auth, settings.auth, context), floods)
     prepare = Prepare()
     forward = Forward(prepare.refused)
     estimator = Estimator()
     counts = Counts()
+    limits = limited(settings)
     line = Line(
         authenticate=authenticate,
         read=Read(seconds=server.body_timeout, folder=settings.data_dir, offload=on_disk),
         route=Route(manager.model_routes(settings.plugins.model_route, settings.model_route, context)),
         prepare=prepare,
-        admit=Admit(Unlimited()),
+        admit=Admit(limits or Unlimited()),
         record=Record(journal, counts, refuse_when_full=refuse_when_full),
         estimator=estimator,
         forward=forward,
@@ -128,7 +142,8 @@ def create_app(settings: Settings | None = None) -> Gateway:
         refuse_when_full=refuse_when_full,
         probes={"ledger": lookout.look_at_ledger, "redis": partial(_ping, settings.redis_url)},
         chores=[forward.close_idle],
-        endings=[counts.settle, estimator.stop],
+        beginnings=[limits.start] if limits else [],
+        endings=[counts.settle, estimator.stop, *([limits.stop] if limits else [])],
         draining_marker=settings.data_dir / "run" / "draining",
         lifeline=int(os.environ[LIFELINE]) if LIFELINE in os.environ else None,
     )
@@ -150,6 +165,50 @@ def create_app(settings: Settings | None = None) -> Gateway:
         on_full=settings.journal.on_full,
     )
     return app
+
+
+def limited(settings: Settings) -> Limited | None:
+    """Join what decides on limits; None: there are none, and that costs nothing."""
+    rules = settings.limit_rules()
+    if rules.are_none:
+        return None
+    pricer = settings.pricer()
+    courier = Courier(
+        LimitStore(settings.redis_url, settings.redis.key_prefix, lease=settings.quota.lease, timeout=PATIENCE)
+    )
+    local = Local(settings.server.workers)
+    calendar = Calendar(settings.zone)
+    return Limited(
+        Plans(rules, calendar),
+        courier,
+        Leases(courier, local, seconds=settings.quota.lease),
+        local,
+        calendar=calendar,
+        observed=Observed(default=settings.quota.default_output_tokens),
+        price=partial(_price, pricer.price),
+        unpriced=settings.quota.unpriced,
+        when_unavailable=settings.quota.when_unavailable,
+    )
+
+
+def _price(
+    price: Callable[[UsageRecord], UsageRecord], target: Target, endpoint: str, own: int, out: int
+) -> Decimal | None:
+    """Tell what a call would cost, by the price of a record with such a usage."""
+    record = UsageRecord(
+        request_id="",
+        at=datetime.now(UTC),
+        model=target.model,
+        upstream_model=target.upstream_model,
+        user="",
+        key="",
+        endpoint=endpoint,
+        outcome="success",
+        upstream=target.upstream.name,
+        usage=Usage(prompt_tokens=own, completion_tokens=out, total_tokens=own + out),
+        usage_source="estimated",
+    )
+    return price(record).cost
 
 
 def _ping(url: str) -> None:

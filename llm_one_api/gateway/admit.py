@@ -1,27 +1,280 @@
-"""Fourth stage: whether the call may be made now."""
+"""Fifth stage: whether the call may be made now. All its limits are checked and reserved together, or none is."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import time
+from collections.abc import Callable
+from decimal import ROUND_CEILING, Decimal
+from typing import Literal, Protocol
 
-from llm_one_api.values import Caller, Permit, Target
+import gevent
+import structlog
+
+from llm_one_api.errors import BadRequest, GatewayError, LimitsUnavailable, QuotaExceeded, RateLimited
+from llm_one_api.gateway import wording
+from llm_one_api.gateway.courier import Away, Courier
+from llm_one_api.gateway.endpoints import Endpoint
+from llm_one_api.gateway.leases import Lease, Leases
+from llm_one_api.gateway.local import Local
+from llm_one_api.gateway.observed import Observed
+from llm_one_api.gateway.plans import NANOS, Plan, Plans
+from llm_one_api.gateway.read import Request
+from llm_one_api.gateway.reserving import input_tokens, output_tokens
+from llm_one_api.limits.rules import Unit
+from llm_one_api.limits.windows import Calendar
+from llm_one_api.stores.limits.messages import Admit as Asked
+from llm_one_api.stores.limits.messages import Reply
+from llm_one_api.values import Call, Caller, Permit, Standing, Target, Usage
+
+log = structlog.get_logger()
+
+ON_ITS_WAY = 0.02
+"""Seconds: where a caller has all its calls under way, the end of one may be on its way to the store just now."""
+_TRIES = 3
+_SAID_EVERY = 60.0
+_NO_PERMIT = Permit()
+
+Price = Callable[[Target, str, int, int], Decimal | None]
+"""Tell what a call to a target's endpoint costs, of so many input and output tokens; None: no price is known."""
+
+
+class UnpricedModel(BadRequest):
+    """A cost is limited, and nobody knows what the call costs."""
+
+    status, code = 403, "unpriced_model"
+
+
+class Grant:
+    """What a call was given. Its end is told by `release`; or by `cancel`, if it is not made at all."""
+
+    __slots__ = ("_lease", "_limits", "permit", "standing")
+
+    def __init__(
+        self,
+        permit: Permit = _NO_PERMIT,
+        standing: Standing | None = None,
+        limits: Limited | None = None,
+        lease: Lease | None = None,
+    ) -> None:
+        self.permit = permit
+        self.standing = standing
+        """How its caller's minute stands; None: it is not limited, or nobody can tell."""
+        self._limits = limits
+        self._lease = lease
+
+    def release(self, usage: Usage | None) -> None:
+        """Give back what it held: it has ended with this *usage*, None: nobody knows. Quotas are the relay's matter."""
+        if self._limits is not None and self._lease is not None:
+            self._limits.end(self._lease, usage)
+
+    def cancel(self) -> None:
+        """Give back all of it: the call is not made."""
+        if self._limits is not None and self._lease is not None:
+            self._limits.cancel(self._lease)
+
+
+NO_GRANT = Grant()
 
 
 class Limits(Protocol):
     """What admit needs from rate limits and quotas."""
 
-    def reserve(self, caller: Caller, target: Target) -> Permit:
+    def reserve(self, call: Call, caller: Caller, endpoint: Endpoint, request: Request, target: Target) -> Grant:
         """Reserve all that the call may use, or nothing. Raises a GatewayError if it may not be made."""
 
 
 class Unlimited:
     """For installations that set no limits."""
 
-    _permit = Permit()
-
-    def reserve(self, caller: Caller, target: Target) -> Permit:  # noqa: ARG002 (the protocol's)
+    def reserve(self, call: Call, caller: Caller, endpoint: Endpoint, request: Request, target: Target) -> Grant:  # noqa: ARG002 (the protocol's)
         """Reserve nothing."""
-        return self._permit
+        return NO_GRANT
+
+
+class Limited:
+    """Asks the limit store, or decides without it while it is away."""
+
+    def __init__(
+        self,
+        plans: Plans,
+        courier: Courier,
+        leases: Leases,
+        local: Local,
+        *,
+        calendar: Calendar,
+        observed: Observed,
+        price: Price,
+        unpriced: Literal["refuse", "allow"],
+        when_unavailable: Literal["allow", "refuse"],
+    ) -> None:
+        """Join the parts."""
+        self._plans = plans
+        self._courier = courier
+        self._leases = leases
+        self._local = local
+        self._calendar = calendar
+        self._observed = observed
+        self._price = price
+        self._refuse_unpriced = unpriced == "refuse"
+        self._allow_without = when_unavailable == "allow"
+        self._shadow_said: dict[tuple[str, str], float] = {}
+        self.without = 0
+        """Calls that were admitted while the limit store was away, or had lost its counters."""
+
+    def start(self) -> None:
+        """Begin, on this thread's hub."""
+        self._courier.start()
+        self._leases.start()
+
+    def stop(self) -> None:
+        """End, having given back what is to be given back."""
+        self._leases.stop()
+        self._courier.stop()
+
+    def reserve(self, call: Call, caller: Caller, endpoint: Endpoint, request: Request, target: Target) -> Grant:
+        """Reserve all that the call may use, or nothing. Raises a GatewayError if it may not be made."""
+        plan = self._plans.of(caller, target.model)
+        if plan.is_empty:
+            return NO_GRANT
+        own = input_tokens(endpoint, request.body)
+        permit = _NO_PERMIT
+        tokens = 0
+        if endpoint.metered:
+            out = output_tokens(request.asked, endpoint, target, self._observed)
+            tokens = own + out
+            if plan.quotas:
+                nanos = self._nanos(plan, endpoint, target, own, out) if plan.limits_cost else 0
+                permit = Permit(windows=plan.windows, tokens=tokens, input_tokens=own, nanos=nanos)
+        for _ in range(_TRIES):
+            asked = _asked(call.id, plan, permit, tokens, allow_unwhole=self._allow_without)
+            try:
+                reply = self._courier.ask(asked)
+                if reply.code == "refused" and reply.kind == "concurrent":
+                    gevent.sleep(ON_ITS_WAY)
+                    reply = self._courier.ask(asked)
+            except Away:
+                return self._without_store(call, target, plan, permit, tokens)
+            if reply.code != "stale":
+                return self._decided(call, target, plan, permit, tokens, reply)
+            self._plans.set_clock(reply.now_ms / 1000)
+            plan = self._plans.of(caller, target.model)
+            if permit.windows:
+                permit = Permit(
+                    windows=plan.windows, tokens=permit.tokens, input_tokens=permit.input_tokens, nanos=permit.nanos
+                )
+        raise LimitsUnavailable("The limits cannot be looked up just now. Try again.", retry_after=1)
+
+    def end(self, lease: Lease, usage: Usage | None) -> None:
+        """Give back what a call held that has ended."""
+        self._leases.end(lease, None if usage is None else usage.total_tokens)
+        if usage is not None and usage.completion_tokens is not None:
+            self._observed.saw(lease.model, usage.completion_tokens)
+
+    def cancel(self, lease: Lease) -> None:
+        """Give back all that a call held that is not made."""
+        self._leases.cancel(lease)
+
+    def _decided(self, call: Call, target: Target, plan: Plan, permit: Permit, tokens: int, reply: Reply) -> Grant:
+        has_rates = reply.requests is not None or reply.tokens is not None
+        standing = Standing(requests=reply.requests, tokens=reply.tokens) if has_rates else None
+        if reply.code == "refused":
+            error = self._refusal(plan, tokens, permit, reply)
+            error.standing = standing
+            raise error
+        if reply.code == "unwhole":
+            raise self._unavailable()
+        if not reply.whole and permit.windows:
+            self.without += 1
+        for kind, index in reply.shadows:
+            self._say_shadow(plan, kind, index)
+        lease = self._leases.begin(call.id, target.model, plan, permit, tokens, admitted_at=reply.now_ms // 1000)
+        return Grant(permit, standing, self, lease)
+
+    def _refusal(self, plan: Plan, tokens: int, permit: Permit, reply: Reply) -> GatewayError:
+        kind, index = reply.kind, reply.index
+        retry = max(0.001, reply.retry_ms / 1000)
+        if kind == "rpm":
+            message = wording.rate(plan.requests[index], "requests", reply.used, 1, retry)
+            return RateLimited(message, of="requests", retry_after=retry)
+        if kind == "tpm":
+            limit = plan.tokens[index]
+            if tokens > limit.limit:
+                return RateLimited(wording.too_large(limit, tokens), of="tokens", never=True)
+            return RateLimited(wording.rate(limit, "tokens", reply.used, tokens, retry), of="tokens", retry_after=retry)
+        if kind == "concurrent":
+            return RateLimited(wording.concurrent(plan.concurrent[index]), of="requests", retry_after=1)
+        scope, period, _ = plan.places[index]
+        if kind == "throttle":
+            message = wording.throttled(scope, period, plan.quotas[index][5], retry)
+            return RateLimited(message, of="requests", retry_after=retry)
+        unit: Unit = kind or "requests"
+        asked = {"tokens": permit.tokens, "requests": 1, "cost": permit.nanos}[unit]
+        ends = self._calendar.end_of(plan.windows[index])
+        return QuotaExceeded(
+            wording.quota(
+                scope, period, unit, limit=reply.limit, used=reply.used, held=reply.held, asked=asked, ends=ends
+            )
+        )
+
+    def _without_store(self, call: Call, target: Target, plan: Plan, permit: Permit, tokens: int) -> Grant:
+        """Decide without the store: rates by this process's share of them, quotas as the policy says."""
+        if plan.quotas and not self._allow_without:
+            raise self._unavailable()
+        local = self._local
+        for kind, limits, amount in (("requests", plan.requests, 1), ("tokens", plan.tokens, tokens)):
+            for limit in limits:
+                retry = local.retry_in(limit.scope, kind, limit.limit, amount)
+                if retry is not None and limit.action != "shadow":
+                    message = wording.rate_without_store(limit, kind, retry)
+                    raise RateLimited(message, of="requests" if kind == "requests" else "tokens", retry_after=retry)
+        for limit in plan.concurrent:
+            if local.is_full(limit.scope, limit.limit) and limit.action != "shadow":
+                raise RateLimited(wording.concurrent(limit), of="requests", retry_after=1)
+        for limit in plan.requests:
+            local.use(limit.scope, "requests", 1)
+        for limit in plan.tokens:
+            local.use(limit.scope, "tokens", tokens)
+        self.without += 1
+        lease = self._leases.begin(call.id, target.model, plan, permit, tokens, admitted_at=None)
+        return Grant(permit, None, self, lease)
+
+    def _unavailable(self) -> LimitsUnavailable:
+        return LimitsUnavailable(
+            "The limits of this gateway cannot be looked up just now, and it is set to refuse calls then. Try again.",
+            retry_after=5,
+        )
+
+    def _nanos(self, plan: Plan, endpoint: Endpoint, target: Target, own: int, out: int) -> int:
+        """Tell what the call may cost. Raises UnpricedModel if nobody knows and that is to be refused."""
+        cost = self._price(target, endpoint.name, own, out)
+        if cost is not None:
+            return int((cost * NANOS).to_integral_value(ROUND_CEILING))
+        if not self._refuse_unpriced:
+            return 0
+        scope = next(scope for scope, _, amounts in plan.places if amounts.cost is not None)
+        raise UnpricedModel(wording.unpriced(scope, target.model), param="model")
+
+    def _say_shadow(self, plan: Plan, kind: str, index: int) -> None:
+        limits = {"rpm": plan.requests, "tpm": plan.tokens, "concurrent": plan.concurrent}
+        scope = limits[kind][index].scope if kind in limits else plan.places[index][0]
+        now = time.monotonic()
+        if now >= self._shadow_said.get((scope, kind), 0.0):
+            if len(self._shadow_said) > 10_000:  # noqa: PLR2004
+                self._shadow_said.clear()
+            self._shadow_said[scope, kind] = now + _SAID_EVERY
+            log.info("limits.would_refuse", scope=scope, kind=kind)
+
+
+def _asked(call_id: str, plan: Plan, permit: Permit, tokens: int, *, allow_unwhole: bool) -> Asked:
+    return Asked(
+        id=call_id,
+        tokens=permit.tokens,
+        nanos=permit.nanos,
+        allow_unwhole=allow_unwhole,
+        quotas=plan.quotas if permit.windows else (),
+        rates=plan.rates(tokens),
+        concurrent=plan.slots,
+    )
 
 
 class Admit:
@@ -31,6 +284,6 @@ class Admit:
         """Keep the limits."""
         self._limits = limits
 
-    def __call__(self, caller: Caller, target: Target) -> Permit:
-        """Give the permit. Raises a GatewayError if the call may not be made now."""
-        return self._limits.reserve(caller, target)
+    def __call__(self, call: Call, caller: Caller, endpoint: Endpoint, request: Request, target: Target) -> Grant:
+        """Give the grant. Raises a GatewayError if the call may not be made now."""
+        return self._limits.reserve(call, caller, endpoint, request, target)

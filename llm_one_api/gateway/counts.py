@@ -9,7 +9,8 @@ import msgspec
 import structlog
 
 from llm_one_api.dialects.usage import faults_of
-from llm_one_api.values import Usage, UsageRecord, Value
+from llm_one_api.limits.charging import tokens_of
+from llm_one_api.values import Permit, Usage, UsageRecord, Value
 
 log = structlog.get_logger()
 
@@ -83,9 +84,9 @@ class Counts:
         """None yet."""
         self._under_way: set[gevent.Greenlet] = set()
 
-    def later(self, journal: Journal, record: UsageRecord, counting: Counting, fill: Fill) -> None:
+    def later(self, journal: Journal, record: UsageRecord, counting: Counting, fill: Fill, permit: Permit) -> None:
         """Count, then write the CLOSE; nobody waits for it."""
-        greenlet = gevent.spawn(_close, journal, record, counting, fill)
+        greenlet = gevent.spawn(_close, journal, record, counting, fill, permit)
         self._under_way.add(greenlet)
         greenlet.rawlink(self._under_way.discard)
 
@@ -95,7 +96,7 @@ class Counts:
         gevent.killall(list(self._under_way))
 
 
-def _close(journal: Journal, record: UsageRecord, counting: Counting, fill: Fill) -> None:
+def _close(journal: Journal, record: UsageRecord, counting: Counting, fill: Fill, permit: Permit) -> None:
     try:
         usage = fill.into(record.usage, counting.finish())
     except Exception as error:  # whatever it is, the record is not lost for it; its text may hold anything
@@ -108,6 +109,7 @@ def _close(journal: Journal, record: UsageRecord, counting: Counting, fill: Fill
             usage_source=fill.kind,
             usage_faults=(*record.usage_faults, *[f for f in faults_of(usage) if f not in record.usage_faults]),
             output_tokens_per_second=speed(usage, record.duration, record.ttft, stream=record.stream),
+            quota_tokens=tokens_of(record.outcome, usage, permit) if permit.windows else None,
         )
     journal.close(record)
 

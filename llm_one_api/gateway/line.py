@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm_one_api.errors import BadRequest, BodyTooLarge, GatewayError, Overloaded, UpstreamFailed, UpstreamTimeout
-from llm_one_api.gateway.admit import Admit
+from llm_one_api.gateway.admit import Admit, Grant
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.gateway.counts import Counting, Fill
 from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.estimate import Estimator
 from llm_one_api.gateway.forward import Answer, ClientLeft, Forward
+from llm_one_api.gateway.limit_headers import with_standing
 from llm_one_api.gateway.meter import Meter
 from llm_one_api.gateway.prepare import Prepare
 from llm_one_api.gateway.read import Read, Request
@@ -58,7 +59,7 @@ class Line:
 
     def carry(self, call: Call, endpoint: Endpoint) -> Reply:
         """Take one call from the door to the upstream and back. Raises a GatewayError; what must be recorded is."""
-        caller = self.authenticate(call.api_key)
+        caller = self.authenticate(call.api_key, call.peer)
         visit = self.watch.enter(call.client_fd, caller.on_client_gone)
         request: Request | None = None
         try:
@@ -67,10 +68,8 @@ class Line:
                 request = self.read(call, endpoint, visit)
                 targets = self._targets(caller, endpoint, request)
                 ready = self.prepare(call, endpoint, request, targets[0])
-                permit = self.admit(caller, targets[0])
-                entry = self.record.open(
-                    call, caller, targets[0], permit, stream=request.stream, end_user=request.end_user
-                )
+                grant = self.admit(call, caller, endpoint, request, targets[0])
+                entry = self._open(call, caller, targets[0], grant, request)
             except GatewayError as error:
                 model = request.model if request else None
                 self.record.reject(call, caller, error, model=model, stream=bool(request and request.stream))
@@ -83,9 +82,10 @@ class Line:
                     answer = self._ask_all(targets, call, endpoint, request, visit, entry)
                 if request.upload is not None:  # what stands behind its model has been read by now
                     entry.stream, entry.end_user = request.upload.streams, request.upload.end_user
-                return self.meter(answer, endpoint, entry, visit)
+                return with_standing(self.meter(answer, endpoint, entry, visit), grant.standing)
             except GatewayError as error:
                 _close(entry, endpoint, error)
+                error.standing = grant.standing
                 raise
             except BaseException:
                 entry.close("aborted", status=500, error="internal_error")
@@ -100,6 +100,14 @@ class Line:
         finally:
             if request is not None and request.upload is not None:
                 request.upload.close()
+
+    def _open(self, call: Call, caller: Caller, target: Target, grant: Grant, request: Request) -> Entry:
+        """Open the record of a call that may be made. If that cannot be, it is not made, and holds nothing."""
+        try:
+            return self.record.open(call, caller, target, grant, stream=request.stream, end_user=request.end_user)
+        except BaseException:
+            grant.cancel()
+            raise
 
     def _targets(self, caller: Caller, endpoint: Endpoint, request: Request) -> Sequence[Target]:
         """Tell where the call goes: to the model's upstream, or where what it is about may have been made."""

@@ -11,8 +11,9 @@ from llm_one_api.dialects.told import NOTHING, Told
 from llm_one_api.dialects.usage import UNKNOWN, Measured
 from llm_one_api.errors import GatewayError, Overloaded
 from llm_one_api.gateway.counts import Counting, Counts, Fill, speed
+from llm_one_api.limits.charging import tokens_of
 from llm_one_api.stores.journal.entries import Opened
-from llm_one_api.values import NO_MODEL, NO_USAGE, Attempt, Call, Caller, Outcome, Permit, Target, UsageRecord
+from llm_one_api.values import NO_MODEL, NO_USAGE, Attempt, Call, Caller, Outcome, Permit, Target, Usage, UsageRecord
 
 
 class Journal(Protocol):
@@ -32,17 +33,29 @@ class Journal(Protocol):
         """Append a CLOSE."""
 
 
+class Grant(Protocol):
+    """What record needs of what the call was given."""
+
+    @property
+    def permit(self) -> Permit:
+        """What is kept with the call."""
+
+    def release(self, usage: Usage | None) -> None:
+        """Tell that the call has ended."""
+
+
 class Entry:
     """The open record of one call. `close` may be said several times: the first counts."""
 
     __slots__ = (
-        "_counts", "_journal", "_opened", "_started", "attempts", "closed", "counting", "end_user",
+        "_counts", "_grant", "_journal", "_opened", "_started", "attempts", "closed", "counting", "end_user",
         "first_byte_at", "provider_request_id", "stream", "upstream",
     )  # fmt: skip
 
-    def __init__(self, journal: Journal, counts: Counts, opened: Opened, started: float) -> None:
+    def __init__(self, journal: Journal, counts: Counts, opened: Opened, started: float, grant: Grant) -> None:
         self._journal = journal
         self._counts = counts
+        self._grant = grant
         self._opened = opened
         self._started = started
         self.attempts: list[Attempt] = []
@@ -81,6 +94,8 @@ class Entry:
         usage = measured.usage
         duration = time.monotonic() - started
         ttft = None if self.first_byte_at is None else self.first_byte_at - started
+        permit = opened.permit
+        self._grant.release(usage)
         record = UsageRecord(
             request_id=opened.request_id,
             at=opened.at,
@@ -111,6 +126,8 @@ class Entry:
             usage_faults=measured.faults,
             output_tokens_per_second=None if usage is None else speed(usage, duration, ttft, stream=self.stream),
             sdk_retry_count=opened.sdk_retry_count,
+            quota_windows=permit.windows,
+            quota_tokens=tokens_of(outcome, usage or NO_USAGE, permit) if permit.windows else None,
         )
         counting, self.counting = self.counting, None
         if counting is None:
@@ -120,7 +137,7 @@ class Entry:
             self._journal.close(record)
         else:
             self._journal.end(record)
-            self._counts.later(self._journal, record, counting, count)
+            self._counts.later(self._journal, record, counting, count, permit)
 
 
 class Record:
@@ -141,14 +158,14 @@ class Record:
         self._clock = clock
 
     def open(
-        self, call: Call, caller: Caller, target: Target, permit: Permit, *, stream: bool, end_user: str | None
+        self, call: Call, caller: Caller, target: Target, grant: Grant, *, stream: bool, end_user: str | None
     ) -> Entry:
         """Write the OPEN of a call about to be sent upstream. Raises Overloaded if it cannot be kept and must."""
         opened = Opened(
             request_id=call.id,
             at=self._clock(),
             caller=caller,
-            permit=permit,
+            permit=grant.permit,
             model=target.model,
             upstream_model=target.upstream_model,
             upstream=target.upstream.name,
@@ -164,7 +181,7 @@ class Record:
             raise Overloaded(
                 "Calls cannot be recorded just now, so none is taken. Try again.", code="journal_full", retry_after=5
             )
-        return Entry(self._journal, self._counts, opened, call.started)
+        return Entry(self._journal, self._counts, opened, call.started, grant)
 
     def reject(self, call: Call, caller: Caller, error: GatewayError, *, model: str | None, stream: bool) -> None:
         """Keep a call that we refused after its caller was known."""

@@ -45,13 +45,14 @@ class House:
         probes: Mapping[str, Callable[[], None]],
         draining_marker: Path,
         chores: Sequence[Callable[[], None]],
+        beginnings: Sequence[Callable[[], None]] = (),
         endings: Sequence[Callable[[], None]] = (),
         lifeline: int | None,
     ) -> None:
         """Start nothing yet.
 
         Each of *probes* raises if its part is away; each runs in a thread of its own. The *chores*, which must not
-        block, are done every few seconds, the *endings* when the process is about to end, before the journal is shut.
+        block, are done every few seconds, the *beginnings* at the start, the *endings* when the process is about to end, before the journal is shut.
         """
         self.watch = watch
         self.journal = journal
@@ -64,6 +65,7 @@ class House:
         self._threads = Threads(len(probes))
         self._asked: dict[str, Any] = {}
         self._chores = tuple(chores)
+        self._beginnings = tuple(beginnings)
         self._endings = tuple(endings)
         self._marker = draining_marker
         self._lifeline = lifeline
@@ -74,6 +76,8 @@ class House:
     def start(self) -> None:
         """Begin to keep house, on this thread's hub."""
         self.watch.start()
+        for begin in self._beginnings:
+            begin()
         self._greenlets = [gevent.spawn(self._sync), gevent.spawn(self._look)]
         if self._lifeline is not None:
             self._greenlets.append(gevent.spawn(self._follow_lifeline, self._lifeline))

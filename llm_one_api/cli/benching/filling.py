@@ -13,10 +13,11 @@ from uuid import UUID
 
 from llm_one_api.cli.benching.calls import Invented, invent
 from llm_one_api.errors import Overloaded
+from llm_one_api.gateway.admit import NO_GRANT
 from llm_one_api.gateway.counts import Counts, Fill
 from llm_one_api.gateway.record import Entry, Record
 from llm_one_api.stores.journal import Journal
-from llm_one_api.values import Attempt, Call, Permit, Target, Value
+from llm_one_api.values import Attempt, Call, Target, Value
 
 IN_FLIGHT = 20
 """Calls that are open at a time."""
@@ -24,7 +25,6 @@ SPAN = 3600.0
 """Seconds, up to now, over which the calls are spread."""
 _CHUNK = 1000
 _SYNC_EVERY = 0.5
-_PERMIT = Permit()
 
 
 class Filled(Value, frozen=True, kw_only=True):
@@ -152,7 +152,7 @@ def _id(at: datetime, chance: random.Random) -> str:
 
 def _open(record: Record, invented: Invented, call: Call) -> Entry:
     return record.open(
-        call, invented.caller, invented.target, _PERMIT, stream=invented.stream, end_user=invented.end_user
+        call, invented.caller, invented.target, NO_GRANT, stream=invented.stream, end_user=invented.end_user
     )
 
 

@@ -90,7 +90,8 @@ class LimitStore:
     ) -> str:
         """Set what is booked to what the ledger says up to record *seq*, beyond which it does not grow meanwhile.
 
-        Gives the epoch. Windows that are there and not in *booked* are booked nothing. Pending calls that are *in_ledger* are pending
+        Gives the epoch. Windows that are there and not in *booked* are booked nothing. Pending calls that are
+        *in_ledger* are pending
         no more. The counters are whole then.
         """
         rows = [(window, *booked.get(window, Amount())) for window in {*self.all_windows(), *booked}]

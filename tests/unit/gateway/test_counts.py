@@ -7,7 +7,7 @@ import pytest
 
 from llm_one_api.gateway.counts import Counts, Fill, Kind, speed
 from llm_one_api.gateway.estimate import Counted
-from llm_one_api.values import Usage, UsageRecord
+from llm_one_api.values import Permit, Usage, UsageRecord
 from tests.harness.records import record
 
 
@@ -72,7 +72,7 @@ def test_what_was_told_stays_and_what_was_not_is_filled_in(
 
 def ended(counting: Counting) -> list[UsageRecord]:
     journal, counts = Journal(), Counts()
-    counts.later(journal, record(usage=usage(), usage_source="none"), counting, Fill(kind="estimated"))
+    counts.later(journal, record(usage=usage(), usage_source="none"), counting, Fill(kind="estimated"), Permit())
 
     counts.settle(0.05)
 

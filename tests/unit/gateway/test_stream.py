@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llm_one_api.dialects.dialect import Dialect
 from llm_one_api.dialects.openai_chat import CHAT
 from llm_one_api.dialects.reader import StreamReader
+from llm_one_api.gateway.admit import NO_GRANT
 from llm_one_api.gateway.counts import Counts
 from llm_one_api.gateway.endpoints import ENDPOINTS, Endpoint
 from llm_one_api.gateway.prepare import Outgoing
@@ -95,7 +96,7 @@ def watch() -> Iterator[Watch]:
 
 
 def make(answer: Answer, records: Records, watch: Watch, endpoint: Endpoint = ENDPOINTS[0]) -> Stream:
-    entry = Entry(records, Counts(), opened("a"), 0.0)
+    entry = Entry(records, Counts(), opened("a"), 0.0, NO_GRANT)
     return Stream(answer, endpoint, entry, watch.enter(-1), watch)  # type: ignore[arg-type]
 
 

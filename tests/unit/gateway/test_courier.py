@@ -1,0 +1,137 @@
+"""The way to the limit store: shared round trips, and nobody waits for a store that is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import gevent
+import pytest
+import redis
+
+from llm_one_api.gateway import courier as courier_module
+from llm_one_api.gateway.courier import Away, Courier
+from llm_one_api.stores.limits.messages import Admit, Cancel, Done, Op, Reply
+
+
+class Store:
+    """Takes its time, as a server on the network does, and may be away."""
+
+    def __init__(self) -> None:
+        self.trips: list[list[str]] = []
+        self.away = False
+
+    def run(self, ops: Sequence[Op]) -> list[Reply]:
+        gevent.sleep(0.002)
+        if self.away:
+            raise redis.TimeoutError("no answer")
+        self.trips.append([op.id for op in ops])  # type: ignore[attr-defined]
+        return [Reply("admitted", int(op.id), whole=True) for op in ops if isinstance(op, Admit)]
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def courier(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Courier]:
+    monkeypatch.setattr(courier_module, "LOOK_EVERY", 0.02)
+    it = Courier(store)
+    it.start()
+    yield it
+    it.stop()
+
+
+def admit(name: str) -> Admit:
+    return Admit(id=name, tokens=1, nanos=0, allow_unwhole=True)
+
+
+def ask_all(courier: Courier, names: Sequence[str]) -> list[Reply | type[Away]]:
+    def ask(name: str) -> Reply | type[Away]:
+        try:
+            return courier.ask(admit(name))
+        except Away:
+            return Away
+
+    asking = [gevent.spawn(ask, name) for name in names]
+    gevent.joinall(asking, timeout=5)
+    return [one.value for one in asking]
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    with gevent.Timeout(5):
+        while not is_so():
+            gevent.sleep(0.005)
+
+
+def test_calls_that_ask_at_the_same_moment_share_a_round_trip(courier: Courier, store: Store) -> None:
+    replies = ask_all(courier, [str(n) for n in range(32)])
+
+    assert all(isinstance(reply, Reply) for reply in replies)
+    assert len(store.trips) <= 2
+    assert sorted(name for trip in store.trips for name in trip) == sorted(str(n) for n in range(32))
+
+
+def test_no_round_trip_is_endless(courier: Courier, store: Store) -> None:
+    ask_all(courier, [str(n) for n in range(200)])
+
+    assert max(len(trip) for trip in store.trips) <= courier_module.TOGETHER
+
+
+def test_each_call_gets_its_own_reply(courier: Courier) -> None:
+    courier.tell(Done(id="before", concurrent=["all"]))
+
+    replies = ask_all(courier, ["7", "8", "9"])
+
+    assert [reply.now_ms for reply in replies if isinstance(reply, Reply)] == [7, 8, 9]
+
+
+def test_what_was_given_back_is_said_before_the_next_calls_ask(courier: Courier, store: Store) -> None:
+    courier.tell(Cancel(id="left", concurrent=["user:alice"]))
+
+    ask_all(courier, ["1"])
+
+    assert [name for trip in store.trips for name in trip] == ["left", "1"]
+
+
+def test_while_the_store_is_away_everybody_is_told_at_once(courier: Courier, store: Store) -> None:
+    store.away = True
+
+    noticed = ask_all(courier, ["a", "b"])
+    told = ask_all(courier, ["c"])
+
+    assert noticed == [Away, Away]
+    assert told == [Away]
+    assert courier.away_since is not None
+
+
+def test_it_comes_back_by_itself_and_what_was_to_be_said_is_said_then(courier: Courier, store: Store) -> None:
+    store.away = True
+    ask_all(courier, ["a"])
+    courier.tell(Done(id="ended", concurrent=["all"]))
+
+    store.away = False
+    until(lambda: courier.away_since is None)
+
+    assert isinstance(ask_all(courier, ["2"])[0], Reply)
+    assert [name for trip in store.trips for name in trip] == ["ended", "2"]
+
+
+def test_what_failed_on_its_way_is_said_again(courier: Courier, store: Store) -> None:
+    store.away = True
+    courier.tell(Done(id="ended", concurrent=["all"]))
+    until(lambda: courier.away_since is not None)
+
+    store.away = False
+
+    until(lambda: ["ended"] in store.trips)
+
+
+def test_the_end_waits_for_what_is_to_be_said(store: Store) -> None:
+    courier = Courier(store)
+    courier.start()
+    courier.tell(Done(id="ended", concurrent=["all"]))
+
+    courier.stop()
+
+    assert store.trips == [["ended"]]
