@@ -52,7 +52,8 @@ class House:
         """Start nothing yet.
 
         Each of *probes* raises if its part is away; each runs in a thread of its own. The *chores*, which must not
-        block, are done every few seconds, the *beginnings* at the start, the *endings* when the process is about to end, before the journal is shut.
+        block, are done every few seconds, the *beginnings* at the start, the *endings* when the process is about to
+        end, before the journal is shut.
         """
         self.watch = watch
         self.journal = journal
