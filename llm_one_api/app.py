@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -37,9 +39,10 @@ from llm_one_api.settings import Settings, load
 from llm_one_api.stores.counters import connect
 from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.stores.limits.overview import Overview, Sets, look
 from llm_one_api.stores.limits.store import LimitStore
 from llm_one_api.values import Target, Usage, UsageRecord
-from llm_one_api.web import calls, door, errors, health, models, pipeline, stats
+from llm_one_api.web import calls, door, errors, health, models, pipeline, stats, usage
 from llm_one_api.web.house import House
 from llm_one_api.web.lookout import Lookout
 from llm_one_api.web.off_hub import on_disk
@@ -127,6 +130,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
         max_bytes=settings.journal.max_bytes,
         set_aside=ledger.pipeline.set_aside,
         zone=settings.zone,
+        limits=limits,
     )
 
     app = Gateway("llm_one_api", static_folder=None)
@@ -140,7 +144,11 @@ def create_app(settings: Settings | None = None) -> Gateway:
         condition=condition,
         lookout=lookout,
         refuse_when_full=refuse_when_full,
-        probes={"ledger": lookout.look_at_ledger, "redis": partial(_ping, settings.redis_url)},
+        probes={
+            "ledger": lookout.look_at_ledger,
+            "redis": partial(_ping, settings.redis_url),
+            **({"limits": partial(lookout.look_at_limits, partial(_are_whole, settings))} if limits else {}),
+        },
         chores=[forward.close_idle],
         beginnings=[limits.start] if limits else [],
         endings=[counts.settle, estimator.stop, *([limits.stop] if limits else [])],
@@ -156,6 +164,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
     memory_reader = partial(memory.read, redis, context.key_prefix) if "memory" in settings.plugins.stats else None
     stats.register(app, authenticate, ledger, settings.zone, memory_reader)
     calls.register(app, authenticate, ledger, settings.zone)
+    usage.register(app, authenticate, line.route, settings.limit_rules(), settings.zone, partial(_look, settings))
     pipeline.register(
         app,
         authenticate,
@@ -209,6 +218,18 @@ def _price(
         usage_source="estimated",
     )
     return price(record).cost
+
+
+def _look(settings: Settings, sets: Sets) -> Overview:
+    """Look up how limits stand, over a connection of its own."""
+    with closing(LimitStore(settings.redis_url, settings.redis.key_prefix)) as store:
+        return look(store, sets, Calendar(settings.zone), time.time())
+
+
+def _are_whole(settings: Settings) -> bool:
+    """Ask the limit store whether limits can be relied on, over a connection of this thread alone."""
+    with closing(LimitStore(settings.redis_url, settings.redis.key_prefix)) as store:
+        return store.state() is not None or not settings.limit_rules().have_quotas
 
 
 def _ping(url: str) -> None:

@@ -84,6 +84,11 @@ class Rules(Value, frozen=True, kw_only=True):
         return not any(self._all_sets())
 
     @property
+    def have_quotas(self) -> bool:
+        """Whether the use of a day, a month or of all time is limited for anybody."""
+        return any(one.has_quotas for one in self._all_sets())
+
+    @property
     def limit_cost(self) -> bool:
         """Whether some quota is in USD, so that prices are needed before a call."""
         return any(s.amounts(period).cost is not None for s in self._all_sets() for period in PERIODS)

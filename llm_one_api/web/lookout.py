@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from llm_one_api.plugins.interfaces import local_iso
@@ -35,10 +36,24 @@ class Figures(Value, frozen=True, kw_only=True):
     dead_letters: int | None = None
     lost_records: int | None = None
     refused_records: int | None = None
+    unsettled: int | None = None
+    """Calls that have ended and are not yet charged to their quotas."""
+    limits_away_since: str | None = None
+    """Since when limits cannot be relied on here: their store is away, or has lost the counters of quotas."""
+    admitted_without_limits: int | None = None
+    """Calls that this process has admitted meanwhile. None: there are no limits."""
+
+
+class Limits(Protocol):
+    """What is looked at of the limits."""
+
+    @property
+    def without(self) -> int:
+        """Count the calls that were admitted while the limits could not be relied on."""
 
 
 class Lookout:
-    """Looks at the journal's folder and at the ledger, and remembers what it saw."""
+    """Looks at the journal's folder, at the ledger and at the limits, and remembers what it saw."""
 
     def __init__(
         self,
@@ -48,14 +63,17 @@ class Lookout:
         max_bytes: int | None,
         set_aside: Callable[[], SetAside],
         zone: ZoneInfo,
+        limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Look at nothing yet. *journal* is told when more than *max_bytes* waits in *folder*."""
+        """Look at nothing yet. *journal* is told when more than *max_bytes* waits in *folder*. *limits*: if any."""
         self.journal = journal
         self._folder = folder
         self.max_bytes = max_bytes
         self._ask = set_aside
         self._zone = zone
+        self._limits = limits
+        self._limits_away_since: float | None = None
         self._clock = clock
         self._began = clock()
         self.waiting: Waiting | None = None
@@ -81,6 +99,16 @@ class Lookout:
             self._set_aside = None
             raise
 
+    def look_at_limits(self, are_whole: Callable[[], bool]) -> None:
+        """See whether the limits can be relied on, as *are_whole* tells. Blocks. Raises if they cannot."""
+        whole = False
+        try:
+            whole = are_whole()
+        finally:
+            self._limits_away_since = None if whole else self._limits_away_since or self._clock()
+        if not whole:
+            raise LookupError("the counters of quotas are not whole")
+
     @property
     def relay(self) -> RelayStatus | None:
         """What the relay tells of itself, unless it is long since it did."""
@@ -95,7 +123,7 @@ class Lookout:
 
     def figures(self) -> Figures:
         """Tell what was seen."""
-        waiting, relay, aside = self.waiting, self.relay, self._set_aside
+        waiting, relay, aside, since = self.waiting, self.relay, self._set_aside, self._limits_away_since
         return Figures(
             journal_bytes=None if waiting is None else waiting.bytes,
             relay_lag=None if relay is None else round(relay.lag, 1),
@@ -103,6 +131,9 @@ class Lookout:
             dead_letters=None if aside is None else aside.dead_letters,
             lost_records=self.lost,
             refused_records=None if aside is None else aside.refused_records,
+            unsettled=None if relay is None or self._limits is None else relay.unsettled,
+            limits_away_since=None if since is None else self.local(datetime.fromtimestamp(since, UTC)),
+            admitted_without_limits=None if self._limits is None else self._limits.without,
         )
 
     def because(self) -> list[str]:

@@ -33,6 +33,9 @@ FIGURES = {
     "dead_letters": 0,
     "lost_records": 7,
     "refused_records": None,
+    "unsettled": None,
+    "limits_away_since": None,
+    "admitted_without_limits": None,
 }
 
 

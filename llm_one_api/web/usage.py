@@ -1,0 +1,95 @@
+"""`GET /v1/usage`: the limits that hold for the caller's key, and how much of each is left."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import gevent
+import structlog
+from flask import Flask, Response, request
+
+from llm_one_api.errors import LimitsUnavailable
+from llm_one_api.gateway.authenticate import Authenticate
+from llm_one_api.gateway.route import Route
+from llm_one_api.limits.rules import Rules
+from llm_one_api.stores.limits.overview import Limit, Overview, Sets, plain
+from llm_one_api.values import NO_MODEL
+from llm_one_api.web.door import credentials
+from llm_one_api.web.stats import say
+
+log = structlog.get_logger()
+
+PATIENCE = 1.0
+"""Seconds that the limit store has to answer."""
+
+Look = Callable[[Sets], Overview]
+"""Ask the limit store how limits stand. Only the greenlet that asks waits, for its sockets are gevent's."""
+
+
+def register(app: Flask, authenticate: Authenticate, route: Route, rules: Rules, zone: ZoneInfo, look: Look) -> None:
+    """Add the route."""
+
+    @app.get("/v1/usage")
+    def usage() -> Response:
+        caller = authenticate(*credentials(request.environ))
+        model = request.args.get("model")
+        if model:
+            route(caller, model)
+        sets = [one for one in rules.of(caller, model or NO_MODEL) if model or not one[0].startswith("model:")]
+        overview = _asked(look, sets) if sets else Overview(limits=(), whole=True)
+        now = time.time()
+        return say(
+            {
+                "object": "usage",
+                "key": caller.key,
+                "user": caller.user,
+                "group": caller.group,
+                "model": model or None,
+                "exempt": caller.key in rules.exempt_keys or caller.user in rules.exempt_users,
+                "timezone": zone.key,
+                "counters_whole": overview.whole,
+                "limits": [laid_out(limit, zone, now) for limit in overview.limits],
+            }
+        )
+
+
+def laid_out(limit: Limit, zone: ZoneInfo, now: float) -> dict[str, Any]:
+    """Lay a limit out as JSON; USD are texts, as in the statistics, so that no reader rounds them."""
+
+    def amount(number: int) -> int | str:
+        return plain(number, "cost") if limit.kind == "cost" else number
+
+    boost = None
+    if limit.boost is not None:
+        boost = {"amount": amount(limit.boost.amount), "until": _iso(limit.boost.until_ms / 1000, zone)}
+    return {
+        "scope": limit.scope,
+        "kind": "cost_usd" if limit.kind == "cost" else limit.kind,
+        "period": limit.period,
+        "limit": amount(limit.limit),
+        "used": amount(limit.used),
+        "reserved": amount(limit.reserved),
+        "remaining": amount(limit.remaining),
+        "resets_at": _iso(limit.resets_at, zone),
+        "resets_in": None if limit.resets_at is None else round(max(0.0, limit.resets_at - now), 3),
+        "boost": boost,
+        "action": limit.action,
+    }
+
+
+def _iso(at: float | None, zone: ZoneInfo) -> str | None:
+    return None if at is None else datetime.fromtimestamp(math.ceil(at), UTC).astimezone(zone).isoformat()
+
+
+def _asked(look: Look, sets: Sets) -> Overview:
+    try:
+        with gevent.Timeout(PATIENCE, TimeoutError):
+            return look(sets)
+    except Exception as error:  # whatever the store's client raises
+        log.warning("usage.limits_unavailable", kind=type(error).__name__)
+        raise LimitsUnavailable("The limits cannot be looked up just now. Try again.", retry_after=1) from None
