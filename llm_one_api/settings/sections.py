@@ -91,7 +91,7 @@ class ServerSettings(Section):
     half_close: Literal["gone", "allow"] = "gone"
     """A caller ended its sending side: `gone` takes it for having left, as nginx does; `allow` goes on answering."""
     trusted_proxies: Proxies = ()
-    """Proxies from which gunicorn takes `X-Forwarded-Proto`. Nothing that is done or recorded depends on it."""
+    """Proxies whose `X-Forwarded-For` tells the address by which requests without a valid key are limited."""
 
 
 class PluginsSettings(Section):
