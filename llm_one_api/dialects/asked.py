@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Annotated, Any
 
 import msgspec
+
+MOST_TOKENS, MOST_CHOICES = 2**31, 128
+"""What a request may ask for at most."""
+
+Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)] | None
+Choices = Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -19,6 +26,18 @@ class Asked(msgspec.Struct, frozen=True):
     """`sse` asks speech for a stream of events."""
     user: Any = None
     metadata: msgspec.Raw = msgspec.Raw()
+    max_tokens: Tokens = None
+    """How much may be put out in an answer: this of chats, completions and messages,"""
+    max_completion_tokens: Tokens = None
+    """this of chats too,"""
+    max_output_tokens: Tokens = None
+    """and this of responses. None: it is not said."""
+    n: Choices = None
+    """How many answers are wanted."""
+    best_of: Choices = None
+    """Of how many answers the best are wanted; all of them are put out."""
+    prompt: msgspec.Raw = msgspec.Raw()
+    """Of completions. A list may hold several, and each is answered."""
 
     @property
     def wants_usage(self) -> bool:
@@ -39,7 +58,16 @@ class _StreamOptions(msgspec.Struct):
 _asked = msgspec.json.Decoder(Asked)
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OURS = {"include_usage": True}
-_DECIDING = frozenset({"model", "stream", "stream_options"})
+COUNTS = {
+    "max_tokens": MOST_TOKENS,
+    "max_completion_tokens": MOST_TOKENS,
+    "max_output_tokens": MOST_TOKENS,
+    "n": MOST_CHOICES,
+    "best_of": MOST_CHOICES,
+}
+"""The members that say how much is asked for, and the most that each may be."""
+_DECIDING = frozenset({"model", "stream", "stream_options", "prompt", *COUNTS})
+_NO_NUMBER = re.compile(rb'"(%b)"\s*:\s*(?:NaN|[+-]?Infinity|[+-]?\.|\+|-?0\d|-?\d+\.\D)' % "|".join(COUNTS).encode())
 
 
 def read_request(body: bytes) -> Asked:
@@ -47,26 +75,44 @@ def read_request(body: bytes) -> Asked:
     return _asked.decode(body)
 
 
+def no_number(body: bytes) -> str | None:
+    """Name the member that has what looks like a number and is none in JSON, such as NaN, in a body that is no JSON."""
+    found = _NO_NUMBER.search(body)
+    return None if found is None else found[1].decode()
+
+
 def is_plain(body: bytes) -> bool:
     r"""Tell whether each field that decides something surely stands in *body* once, so that no parser can read another.
 
-    A name may also be written with escapes (`"mod\u0065l"`), or in another case, which some parsers take for the same.
+    Some parsers take the first of two members of the same name, others the last, and some take a name in another case
+    for the same (Go's also with a long s). A name may be written with escapes (`"mod\u0065l"`), too.
     """
-    lower = body.lower()
-    return (
-        b"\\u00" not in body
-        and _stands_once(b'"model"', body, lower)
-        and (
-            lower.find(b'"stream') < 0
-            or (_stands_once(b'"stream"', body, lower) and _stands_once(b'"stream_options"', body, lower))
-        )
-    )
+    members = _members.decode(body)
+    if not all(map(_is_exact, members)):
+        return False
+    # If names and values, each taken once, fill the body but for its signs, nothing stands in it twice. Most bodies
+    # are written without blanks, or with one behind each colon and comma; only then this has to copy it.
+    count = len(members)
+    signs = len(body) - sum(map(len, map(memoryview, members.values()))) - sum(map(len, members)) - 2 * count
+    if signs == 2 * count + 1:
+        return True
+    if signs == 4 * count and body == b"".join(_spaced(members)):
+        return True
+    deciding = [b'"%b"' % name.encode() for name in members if name in _DECIDING]
+    return b"\\u00" not in body and all(body.count(name) == 1 for name in deciding)
 
 
-def _stands_once(name: bytes, body: bytes, lower: bytes) -> bool:
-    """Tell whether *name* stands in the body at most once, in whatever case, and then in ours."""
-    count = lower.count(name)
-    return count == 0 or (count == 1 and body.find(name) == lower.find(name))
+def _spaced(members: dict[str, msgspec.Raw]) -> list[Any]:
+    """Give the pieces of a body that has a blank behind each colon and comma."""
+    pieces: list[Any] = []
+    for name, value in members.items():
+        pieces += (b', "%b": ' % name.encode(), value)
+    return [b'{"', pieces[0][3:], *pieces[1:], b"}"]
+
+
+def _is_exact(name: str) -> bool:
+    """Tell whether nobody can take *name* for that of a field that decides something, unless it is that."""
+    return name in _DECIDING or name.casefold() not in _DECIDING
 
 
 def rewrite(body: bytes, *, model: str | None = None, ask_usage: bool = False) -> bytes:
@@ -74,7 +120,7 @@ def rewrite(body: bytes, *, model: str | None = None, ask_usage: bool = False) -
 
     Members that differ from ours in case alone are left out.
     """
-    members = {n: v for n, v in _members.decode(body).items() if n in _DECIDING or n.lower() not in _DECIDING}
+    members = {name: value for name, value in _members.decode(body).items() if _is_exact(name)}
     if model is not None:
         members["model"] = msgspec.Raw(msgspec.json.encode(model))
     if ask_usage:

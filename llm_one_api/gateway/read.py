@@ -86,6 +86,9 @@ def _json(body: bytes, endpoint: Endpoint) -> Request:
     except msgspec.ValidationError as error:
         raise _misshapen(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        name = asked.no_number(body)
+        if name is not None:
+            raise _miscounted(name) from None
         raise BadRequest(f"The request's body is not valid JSON: {_reason(error)}.", code="invalid_json") from None
     return Request(
         model=_named(found.model, endpoint),
@@ -111,7 +114,18 @@ def _misshapen(reason: str) -> BadRequest:
         return BadRequest(f"The request's body must be a JSON object: {reason}.", code="invalid_body")
     what, _, path = reason.partition(" - at `$.")
     name = path.rstrip("`")
+    if name in asked.COUNTS:
+        return _miscounted(name)
     return BadRequest(f"Invalid type for `{name}`: {what}.", code="invalid_type", param=name)
+
+
+def _miscounted(name: str) -> BadRequest:
+    return BadRequest(
+        f"Invalid value for `{name}`: it must be a whole number between 1 and {asked.COUNTS[name]}, without quotes, "
+        "point or exponent; or leave it out.",
+        code="invalid_value",
+        param=name,
+    )
 
 
 def _reason(error: Exception) -> str:
