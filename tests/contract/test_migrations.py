@@ -11,7 +11,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, inspect, select
+from sqlalchemy import Connection, insert, inspect, select
 
 from llm_one_api.stores.ledger import schema
 from llm_one_api.stores.ledger.engine import make_engine
@@ -20,6 +20,7 @@ from llm_one_api.stores.ledger.rollup_tables import rollups_hour
 from llm_one_api.stores.ledger.rows import to_row
 from llm_one_api.stores.ledger.schema import upgrade
 from llm_one_api.stores.ledger.tables import metadata, records
+from llm_one_api.stores.limits.messages import Amount
 from tests.harness.records import AT, record
 
 
@@ -37,15 +38,22 @@ def test_the_migrations_make_the_tables_that_the_code_works_with(url: str) -> No
     assert names == {*metadata.tables, "alembic_version"}
 
 
+def _upgrade_to(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
 def test_an_upgrade_makes_the_sums_of_the_calls_that_are_there(url: str) -> None:
     ledger = Ledger(url)
     calls = [record(number, at=AT + timedelta(hours=7 * number), cost=None) for number in range(5)]
     with ledger._engine.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
-        connection.execute(insert(records), [to_row(call, seq) for seq, call in enumerate(calls, 1)])
+        _upgrade_to(connection, "0002")
+        rows = [to_row(call, seq) for seq, call in enumerate(calls, 1)]
+        for row in rows:
+            del row["quota_windows"]
+        connection.execute(insert(records), rows)
         connection.exec_driver_sql("UPDATE ledger_seq SET n = 5")
 
     ledger.upgrade()
@@ -59,6 +67,25 @@ def test_an_upgrade_makes_the_sums_of_the_calls_that_are_there(url: str) -> None
     assert differences == []
     assert len(hours) == 5
     assert last == 6
+
+
+def test_calls_from_before_there_were_quotas_are_charged_to_none(url: str) -> None:
+    ledger = Ledger(url)
+    with ledger._engine.begin() as connection:
+        _upgrade_to(connection, "0003")
+        row = to_row(record(1), 1)
+        del row["quota_windows"]
+        connection.execute(insert(records), [row])
+        connection.exec_driver_sql("UPDATE ledger_seq SET n = 1")
+
+    ledger.upgrade()
+    ledger.ingest([record(2, quota_windows=("all:total:ever",), quota_tokens=170)])
+    kept = [each.record for each in ledger.read(0, 10)]
+    booked = ledger.quotas.booked(["all:total:ever"])
+    ledger.close()
+
+    assert kept == [record(1), record(2, quota_windows=("all:total:ever",), quota_tokens=170)]
+    assert booked == {"all:total:ever": Amount(170, 1, 0)}
 
 
 def test_who_opens_an_sqlite_ledger_while_it_is_upgraded_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

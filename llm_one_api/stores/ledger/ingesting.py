@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import itemgetter
@@ -15,7 +15,11 @@ from sqlalchemy import Connection, Engine, delete, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, StatementError
 
-from llm_one_api.stores.ledger.bulk import inserting
+from llm_one_api.limits import windows
+from llm_one_api.limits.charging import Booking, charge_of
+from llm_one_api.stores.ledger.bulk import Adding, inserting
+from llm_one_api.stores.ledger.quota_tables import quota_sums
+from llm_one_api.stores.ledger.quotas import add_up, span_of
 from llm_one_api.stores.ledger.rollups import Rollups, lock
 from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT, to_row
 from llm_one_api.stores.ledger.sums import Sums
@@ -35,6 +39,8 @@ EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo
 """Beyond these no call was admitted, and a moment is none any more in some time zone, or an hour later."""
 LONGEST_KEY = 2600
 """Bytes of the texts by which sums tell calls apart, together: PostgreSQL has no room for more in an index."""
+LONGEST_WINDOW, LONGEST_SPAN = 2500, 40
+"""Bytes of a quota window's name, and of that without its scope: for the same reason."""
 
 
 class Ingested(Value, frozen=True, kw_only=True):
@@ -46,6 +52,8 @@ class Ingested(Value, frozen=True, kw_only=True):
     refused: int
     """Could not be kept; they stand in `refused_records`."""
     last_seq: int
+    bookings: tuple[Booking, ...] = ()
+    """What those are charged that are in the ledger now and are charged to quotas: the new ones, and the known."""
 
 
 class Refused(Value, frozen=True, kw_only=True):
@@ -64,11 +72,11 @@ class Ingesting:
         self._engine = engine
         self._rollups = rollups
         self._insert_rows = inserting(records, engine.dialect)
+        self._charge = Adding(quota_sums, engine.dialect)
         dialect = postgresql if engine.dialect.name == "postgresql" else sqlite
         in_list = text(_IN_LIST[engine.dialect.name])
-        self._ask_for = [
-            select(table.c.request_id).where(table.c.request_id.in_(in_list)) for table in (records, refused_records)
-        ]
+        self._ask_kept = select(records.c.request_id, records.c.seq).where(records.c.request_id.in_(in_list))
+        self._ask_refused = select(refused_records.c.request_id).where(refused_records.c.request_id.in_(in_list))
         self._note_one = dialect.insert(refused_records).on_conflict_do_nothing(index_elements=["request_id"])
 
     def ingest(self, batch: Sequence[UsageRecord], refused: Sequence[Refused], instead_of: Sequence[str]) -> Ingested:
@@ -101,27 +109,41 @@ class Ingesting:
         sums = Sums()
         kept = self._insert(connection, fresh, last, sums, bad)
         self._note(connection, bad)
+        bookings = _bookings(enumerate(kept, last + 1), new=True)
         if kept:
-            connection.execute(update(ledger_seq).values(n=last + kept))
+            connection.execute(update(ledger_seq).values(n=last + len(kept)))
             self._rollups.add(connection, sums)
-        # Of a batch's records, all that are not new and were not refused just now were known.
-        known_too = len(batch) - kept - (len(bad) - len(refused))
-        return Ingested(new=kept, known=known_too, refused=len(bad), last_seq=last + kept)
+            self._charge(connection, add_up(booking.charge for booking in bookings))
+        if known:
+            there = ((seq, by_id[name]) for name, seq in known.items() if seq is not None)
+            bookings += _bookings(there, new=False)
+        return Ingested(
+            new=len(kept),
+            # Of a batch's records, all that are not new and were not refused just now were known.
+            known=len(batch) - len(kept) - (len(bad) - len(refused)),
+            refused=len(bad),
+            last_seq=last + len(kept),
+            bookings=tuple(bookings),
+        )
 
-    def _known(self, connection: Connection, ids: list[str]) -> set[str]:
+    def _known(self, connection: Connection, ids: list[str]) -> dict[str, int | None]:
+        """Tell which of *ids* are there: at which place, or (None) as refused ones."""
         # One parameter: to put hundreds into a statement costs more than to look them up.
         listed = {"ids": msgspec.json.encode(ids).decode()}
-        return {name for asked in self._ask_for for name in connection.execute(asked, listed).scalars()}
+        known: dict[str, int | None] = dict.fromkeys(connection.execute(self._ask_refused, listed).scalars())
+        known.update(connection.execute(self._ask_kept, listed).all())  # type: ignore[arg-type]  # rows are pairs
+        return known
 
     def _insert(
         self, connection: Connection, fresh: list[UsageRecord], last: int, sums: Sums, bad: list[Refused]
-    ) -> int:
+    ) -> list[UsageRecord]:
         """Insert all at once; where one cannot be kept, find it by inserting one by one, and put it with the *bad*.
 
-        What was kept is added to *sums*; gives how many were.
+        What was kept is added to *sums*; gives it, in the order of its places.
         """
         if not fresh:
-            return 0
+            return []
+        kept = fresh
         try:
             rows = [to_row(r, last + n) for n, r in enumerate(fresh, 1)]
             with connection.begin_nested():
@@ -129,7 +151,7 @@ class Ingesting:
         except Exception as error:
             if not _is_of_the_values(error):
                 raise
-            rows = []
+            rows, kept = [], []
             for record in fresh:
                 try:
                     row = to_row(record, last + len(rows) + 1)
@@ -141,9 +163,10 @@ class Ingesting:
                     bad.append(refusal(record, f"the database refuses it: {_cause(error)}"))
                 else:
                     rows.append(row)
+                    kept.append(record)
         for row in rows:
             sums.add(row)
-        return len(rows)
+        return kept
 
     def _note(self, connection: Connection, bad: Sequence[Refused]) -> None:
         """Set refused records aside, each once."""
@@ -151,6 +174,15 @@ class Ingesting:
         for one in bad:
             values = {"request_id": one.request_id, "reason": one.reason, "line": one.line, "at": now}
             connection.execute(self._note_one, values)
+
+
+def _bookings(placed: Iterable[tuple[int, UsageRecord]], *, new: bool) -> list[Booking]:
+    """Tell what records are charged that are charged to quotas; most often none is."""
+    return [
+        Booking(charge=charge, seq=seq, new=new)
+        for seq, record in placed
+        if record.quota_windows and (charge := charge_of(record)) is not None
+    ]
 
 
 _values = itemgetter(*(column.name for column in records.columns))
@@ -186,6 +218,22 @@ def _why_not(record: UsageRecord, deleted_before: datetime | None) -> str | None
     names = (record.user, record.key, record.model, record.endpoint, record.upstream or "")
     if len("".join(names)) * 4 > LONGEST_KEY < len("".join(names).encode(errors="replace")):
         return "user, key, model, endpoint and upstream are too long, taken together"
+    return _why_not_charged(record) if record.quota_windows else None
+
+
+def _why_not_charged(record: UsageRecord) -> str | None:
+    """Tell why what *record* is charged cannot be added up; None: it can."""
+    if record.quota_tokens is not None and not 0 <= record.quota_tokens <= MOST:
+        return "quota_tokens is no count"
+    if record.quota_cost is not None and abs(record.quota_cost) > MOST_DOLLARS:
+        return "quota_cost is no amount"
+    for window in record.quota_windows:
+        try:
+            windows.parts(window)
+        except ValueError:
+            return "quota_windows names what is no window"
+        if len(window.encode(errors="replace")) > LONGEST_WINDOW or len(span_of(window)) > LONGEST_SPAN:
+            return "quota_windows names a window that is too long"
     return None
 
 

@@ -17,6 +17,7 @@ from llm_one_api.stores.ledger.ingesting import Ingested, Ingesting, Refused
 from llm_one_api.stores.ledger.jobs import JobRuns
 from llm_one_api.stores.ledger.pipeline import Pipeline
 from llm_one_api.stores.ledger.prices import Prices
+from llm_one_api.stores.ledger.quotas import Quotas
 from llm_one_api.stores.ledger.retention import Retention
 from llm_one_api.stores.ledger.rollups import Rollups
 from llm_one_api.stores.ledger.rows import Kept, to_record
@@ -44,6 +45,7 @@ class Ledger:
         self._ingesting = Ingesting(self._engine, self.rollups)
         self.dead_letters = DeadLetters(self._engine, self.cursors, self._ingesting)
         self.job_runs = JobRuns(self._engine)
+        self.quotas = Quotas(self._engine)
         self.retention = Retention(self._engine)
         self.audit = AuditReads(self._engine)
         self.pipeline = Pipeline(self._reading)

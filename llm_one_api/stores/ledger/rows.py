@@ -16,7 +16,7 @@ from llm_one_api.values import Attempt, Usage, UsageRecord, Value
 _json = msgspec.json.Encoder()
 _attempts = msgspec.json.Decoder(tuple[Attempt, ...])
 _words = msgspec.json.Decoder(tuple[str, ...])
-_AS_JSON = frozenset({"tags", "attempts", "usage_raw", "usage_faults"})
+_AS_JSON = frozenset({"tags", "attempts", "usage_raw", "usage_faults", "quota_windows"})
 _TEXTS = tuple(
     column.name for column in records.columns if isinstance(column.type, String) and column.name not in _AS_JSON
 )
@@ -35,7 +35,7 @@ def _cells(names: Sequence[str]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
 
 
 _plain_cells, _usage_cells = _cells(_PLAIN), _cells(_OF_USAGE)
-_json_cells = _cells(("tags", "attempts", "usage_raw", "usage_faults"))
+_json_cells = _cells(("tags", "attempts", "usage_raw", "usage_faults", "quota_windows"))
 _NOTHING = "[]"
 NUL, REPLACEMENT = "\x00", "\ufffd"
 
@@ -59,6 +59,7 @@ def to_row(record: UsageRecord, seq: int) -> dict[str, Any]:
     row["attempts"] = _text(record.attempts)
     row["usage_faults"] = _text(record.usage_faults)
     row["usage_raw"] = None if record.usage_raw is None else _text(record.usage_raw)
+    row["quota_windows"] = _text(record.quota_windows) if record.quota_windows else None
     return row
 
 
@@ -69,12 +70,13 @@ def _text(value: Any) -> str:
 
 def to_record(row: Sequence[Any]) -> UsageRecord:
     """Read a record back from a row with all columns, in their order."""
-    tags, attempts, raw, faults = _json_cells(row)
+    tags, attempts, raw, faults, quota_windows = _json_cells(row)
     return UsageRecord(
         tags=() if tags == _NOTHING else _words.decode(tags),
         attempts=_attempts.decode(attempts),
         usage=Usage(**dict(zip(_OF_USAGE, _usage_cells(row), strict=True))),
         usage_raw=None if raw is None else msgspec.json.decode(raw),
         usage_faults=() if faults == _NOTHING else _words.decode(faults),
+        quota_windows=() if quota_windows is None else _words.decode(quota_windows),
         **dict(zip(_PLAIN, _plain_cells(row), strict=True)),
     )

@@ -126,6 +126,7 @@ records = Table(
     Column("price_date", Date),
     Column("quota_tokens", BigInteger),
     Column("quota_cost", Money),
+    Column("quota_windows", Text, doc="JSON; null: it is charged to none"),
     Index("records_at", "at"),
     Index("records_key_at", "key", "at"),
 )
