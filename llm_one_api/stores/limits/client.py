@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from hashlib import sha1
 from importlib.resources import files
@@ -15,8 +14,6 @@ from llm_one_api.stores.counters import connect
 
 _FOLDER = files("llm_one_api.stores.limits") / "scripts"
 _SHARED = (_FOLDER / "shared.lua").read_text(encoding="utf-8")
-_LATE = 0.005
-"""Seconds: a timeout that is noticed so late was noticed by a thread that was busy itself, and says nothing."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -35,8 +32,7 @@ class Client:
     """One connection, made at the first need and thrown away after any error. For one thread or greenlet at a time."""
 
     def __init__(self, url: str, timeout: float) -> None:
-        """Connect to *url* and wait for an answer for *timeout* seconds each at most."""
-        self._timeout = timeout
+        """Connect to *url* and wait *timeout* seconds at most for it and for each answer."""
         self.redis: Any = connect(url, timeout=timeout, decode_responses=False)
         self._connection: Any = None
 
@@ -58,15 +54,15 @@ class Client:
             raise
         return answer if isinstance(answer, bytes) else str(answer).encode()
 
-    def _ask(self, connection: Any, command: Any) -> Any:
-        began = time.monotonic()
+    @staticmethod
+    def _ask(connection: Any, command: Any) -> Any:
         connection.send_packed_command(command if isinstance(command, list) else [command])
         try:
             return connection.read_response(disable_decoding=True, disconnect_on_error=False)
         except redis.TimeoutError:
-            if time.monotonic() - began < self._timeout + _LATE:
+            # A hub that was busy with something else tells of the time before it looks at the socket.
+            if not connection.can_read(0):
                 raise
-            # The hub was busy with something else, and told of the time before it looked at the socket.
             return connection.read_response(disable_decoding=True, disconnect_on_error=False)
 
     def close(self) -> None:

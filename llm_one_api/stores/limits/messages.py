@@ -55,7 +55,7 @@ class Done(Op, tag="d", frozen=True, gc=False):
 
 
 class Cancel(Op, tag="c", frozen=True, gc=False):
-    """Give back all that was reserved for a call that is not made."""
+    """Give back the places and what of quotas was reserved for a call that is not made. Its minute stays used."""
 
     id: str
     concurrent: Sequence[str]

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+import redis
 
 from llm_one_api.limits.charging import Booking, Charge
 from llm_one_api.stores.limits.client import Client, Script
@@ -15,8 +16,8 @@ from llm_one_api.stores.limits.messages import Amount, Boost, Counts, Op, Pendin
 
 _RUN, _SETTLE, _BOOK, _RECOUNT, _READ = map(Script, ("run", "settle", "book", "recount", "read"))
 _replies = msgspec.msgpack.Decoder(list[Reply])
-_AT_ONCE = 500
-"""Calls, windows or bookings in one script at most: the server does nothing else meanwhile."""
+_AT_ONCE = 100
+"""Calls or windows in one script at most: the server does nothing else meanwhile."""
 _PAGE = 1000
 
 
@@ -90,16 +91,30 @@ class LimitStore:
     ) -> str:
         """Set what is booked to what the ledger says up to record *seq*, beyond which it does not grow meanwhile.
 
-        Gives the epoch. Windows that are there and not in *booked* are booked nothing. Pending calls that are
-        *in_ledger* are pending
-        no more. The counters are whole then.
+        Windows that are there and not in *booked* are booked nothing. Pending calls that are *in_ledger* are pending no
+        more. The counters are whole then. Gives their epoch, a new one if they were not whole or the server began anew.
+        Raises redis.DataError if the server lost its data meanwhile.
         """
         rows = [(window, *booked.get(window, Amount())) for window in {*self.all_windows(), *booked}]
         drop = list(in_ledger)
-        told = [(name, f"{boost.amount} {boost.until_ms}") for name, boost in (boosts or {}).items()]
-        epoch = self._call(
-            _RECOUNT, seq=seq, booked=rows, drop=drop, boosts=told, epoch=uuid4().hex, run_id=self.run_id()
-        )
+        pieces = range(0, max(1, len(rows), len(drop)), _AT_ONCE)
+        ours, run_id = uuid4().hex, self.run_id()
+        epoch = b""
+        for first in pieces:
+            is_last = first == pieces[-1]
+            epoch = self._call(
+                _RECOUNT,
+                first=first == 0,
+                last=is_last,
+                seq=seq,
+                booked=rows[first : first + _AT_ONCE],
+                drop=drop[first : first + _AT_ONCE],
+                boosts=[(n, f"{b.amount} {b.until_ms}") for n, b in (boosts or {}).items()] if is_last else (),
+                epoch=ours,
+                run_id=run_id,
+            )
+            if not epoch:
+                raise redis.DataError("the limit store lost its data while it was recounted")
         return epoch.decode()
 
     def pending(self) -> Iterator[dict[str, Pending]]:

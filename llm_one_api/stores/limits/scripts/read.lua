@@ -8,8 +8,8 @@ for n, window in ipairs(asked.windows) do
   found.windows[n] = c
 end
 for n, one in ipairs(asked.minutes) do
-  local list, sum = minute(P .. 'r:' .. one[1] .. ':' .. one[2])
-  found.minutes[n] = {sum, reset_in(list)}
+  local used = minute(P .. 'r:' .. one[1] .. ':' .. one[2])
+  found.minutes[n] = {used.sum, reset_in(used)}
 end
 for n, scope in ipairs(asked.places) do found.places[n] = places(scope) end
 found.now = now

@@ -12,10 +12,10 @@ local function boosted(limit, window, unit)
 end
 
 -- Of all minutes of a kind, keep the one of which the least remains.
-local function nearer(found, limit, used, list)
-  local remains = math.max(0, limit - used)
-  if not found[1] or remains < found[2] then
-    found[1], found[2], found[3] = limit, remains, reset_in(list)
+local function nearer(standing, limit, found)
+  local remains = math.max(0, limit - found.sum)
+  if not standing[1] or remains < standing[2] then
+    standing[1], standing[2], standing[3] = limit, remains, reset_in(found)
   end
 end
 
@@ -29,7 +29,7 @@ local function admit(op)
     return {'admitted', now, whole, '', 0, 0, 0, 0, 0, {}, {}, {}}
   end
 
-  local refusal, shadows, minutes = nil, {}, {}
+  local refusal, shadows, charged = nil, {}, {}
   local function refuse(action, kind, index, limit, used, held, retry)
     if action == SHADOW then
       shadows[#shadows + 1] = {kind, index}
@@ -41,12 +41,11 @@ local function admit(op)
   local counted = {rpm = 0, tpm = 0}
   for _, rate in ipairs(rates) do
     local scope, kind, limit, amount, action = rate[1], rate[2], rate[3], rate[4], rate[5]
-    local key = P .. 'r:' .. scope .. ':' .. kind
-    local list, sum = minute(key)
-    if sum + amount > limit then
-      refuse(action, kind, counted[kind], limit, sum, 0, retry_in(list, sum, limit, amount))
+    local found = minute(P .. 'r:' .. scope .. ':' .. kind)
+    if found.sum + amount > limit then
+      refuse(action, kind, counted[kind], limit, found.sum, 0, retry_in(found, limit, amount))
     end
-    minutes[#minutes + 1] = {key, list, sum, limit, amount, kind}
+    charged[#charged + 1] = {found, limit, amount, kind}
     counted[kind] = counted[kind] + 1
   end
   for n, slot in ipairs(slots) do
@@ -71,11 +70,11 @@ local function admit(op)
             if action == THROTTLE then
               local scope = window:match('^(.*):[^:]*:[^:]*$')
               local key = P .. 'r:' .. scope .. ':throttle'
-              local list, sum = minute(key)
-              if sum + 1 > quota[6] then
-                refuse(REJECT, 'throttle', n - 1, quota[6], sum, 0, retry_in(list, sum, quota[6], 1))
+              local found = minute(key)
+              if found.sum + 1 > quota[6] then
+                refuse(REJECT, 'throttle', n - 1, quota[6], found.sum, 0, retry_in(found, quota[6], 1))
               else
-                throttled[key] = list
+                throttled[key] = found
               end
             else
               refuse(action, unit, n - 1, limit, used, held, 0)
@@ -87,11 +86,10 @@ local function admit(op)
   end
 
   if not refusal then
-    for _, m in ipairs(minutes) do
-      use_minute(m[1], m[2], m[5])
-      m[3] = m[3] + m[5]
+    for _, c in ipairs(charged) do
+      if c[3] > 0 then use_minute(c[1], math.min(c[3], MOST)) end
     end
-    for key, list in pairs(throttled) do use_minute(key, list, 1) end
+    for _, found in pairs(throttled) do use_minute(found, 1) end
     for _, slot in ipairs(slots) do take_place(slot[1], id) end
     if #quotas > 0 then
       local windows = {}
@@ -100,7 +98,7 @@ local function admit(op)
     end
   end
   local requests, of_tokens = {}, {}
-  for _, m in ipairs(minutes) do nearer(m[6] == 'rpm' and requests or of_tokens, m[4], m[3], m[2]) end
+  for _, c in ipairs(charged) do nearer(c[4] == 'rpm' and requests or of_tokens, c[2], c[1]) end
   local r = refusal or {'', 0, 0, 0, 0, 0}
   return {refusal and 'refused' or 'admitted', now, whole, r[1], r[2], r[3], r[4], r[5], r[6], requests, of_tokens, shadows}
 end
@@ -108,9 +106,7 @@ end
 local function renew(op)
   local id, windows = op[2], op[5]
   for _, scope in ipairs(op[6]) do take_place(scope, id) end
-  if #windows > 0 and redis.call('HEXISTS', P .. 'pending', id) == 0 and not redis.call('ZSCORE', P .. 'seen', id) then
-    hold(id, windows, op[3], op[4])
-  end
+  if #windows > 0 and may_be_charged(id) then hold(id, windows, op[3], op[4]) end
 end
 
 local function leave(id, scopes)
@@ -120,12 +116,14 @@ end
 local function done(op)
   leave(op[2], op[3])
   for _, correction in ipairs(op[4]) do
-    local key = P .. 'r:' .. correction[1] .. ':tpm'
-    local list = minute(key)
+    local found = minute(P .. 'r:' .. correction[1] .. ':tpm')
+    local list = found.list
     for n = 1, #list, 2 do
       if list[n] == correction[2] then
-        list[n + 1] = math.max(0, list[n + 1] + correction[3])
-        keep_minute(key, list)
+        local before = list[n + 1]
+        list[n + 1] = math.min(MOST, math.max(0, before + correction[3]))
+        found.sum = found.sum + list[n + 1] - before
+        found.changed = true
       end
     end
   end
@@ -145,4 +143,5 @@ for _, op in ipairs(asked.ops) do
     drop_hold(op[2])
   end
 end
+keep_minutes()
 return cmsgpack.pack(replies)

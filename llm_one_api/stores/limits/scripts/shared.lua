@@ -7,17 +7,21 @@ local second = math.floor(now / 1000)
 local MINUTE = 60
 local KEPT = 75 * 24 * 3600 -- seconds that a window of a day or a month is kept: longer than it can be open
 local SEEN = 3 * 24 * 3600 * 1000
+local MOST = 1e15 -- of one call: sums of it stay exact, and no counter can overflow
 
 -- Whole numbers as text: Lua would write large ones with an exponent.
 local function int(n) return string.format('%.0f', n) end
 
+-- A new window of a day or a month ends by itself; one of all time does not.
+local function let_end(window, key)
+  if not window:find(':total:[^:]*$') and redis.call('TTL', key) == -1 then redis.call('EXPIRE', key, KEPT) end
+end
+
+-- Adds to what windows have `b`ooked, `p`ending or `h`eld.
 local function shift(windows, state, tokens, requests, nanos)
   for _, window in ipairs(windows) do
     local key = P .. 'w:' .. window
-    if redis.call('HINCRBY', key, state .. 'r', int(requests)) == requests and requests > 0
-       and not window:find(':total:', 1, true) and redis.call('TTL', key) == -1 then
-      redis.call('EXPIRE', key, KEPT)
-    end
+    if redis.call('HINCRBY', key, state .. 'r', int(requests)) == 1 and requests == 1 then let_end(window, key) end
     if tokens ~= 0 then redis.call('HINCRBY', key, state .. 't', int(tokens)) end
     if nanos ~= 0 then redis.call('HINCRBY', key, state .. 'c', int(nanos)) end
   end
@@ -34,9 +38,9 @@ local function drop_hold(id)
 end
 
 local function hold(id, windows, tokens, nanos)
-  if redis.call('HEXISTS', P .. 'holds', id) == 0 then
+  tokens, nanos = math.min(tokens, MOST), math.min(nanos, MOST)
+  if redis.call('HSETNX', P .. 'holds', id, cmsgpack.pack({windows, tokens, nanos})) == 1 then
     shift(windows, 'h', tokens, 1, nanos)
-    redis.call('HSET', P .. 'holds', id, cmsgpack.pack({windows, tokens, nanos}))
   end
   redis.call('ZADD', P .. 'leases', int(now + asked.lease), id)
 end
@@ -50,6 +54,11 @@ local function drop_pending(id)
   return pending
 end
 
+-- Whether a call is neither settled nor booked, as far as that is remembered.
+local function may_be_charged(id)
+  return redis.call('HEXISTS', P .. 'pending', id) == 0 and not redis.call('ZSCORE', P .. 'seen', id)
+end
+
 local function see(id) redis.call('ZADD', P .. 'seen', int(now), id) end
 
 -- Leases that ended give back what they held; a bounded number at a time.
@@ -59,45 +68,50 @@ local function purge()
   return #ended
 end
 
--- What was used in the last 60 seconds, as {second, amount, second, amount, ...}, oldest first, and its sum.
--- A use counts for 60 to 61 seconds, so that no 60 seconds ever have more than the limit.
+-- What was used in the last 60 seconds: the list {second, amount, second, amount, ...} and its sum. A use counts for
+-- 60 to 61 seconds, so that no 60 seconds ever have more than the limit. All that a script does shares what it read.
+local minutes = {}
 local function minute(key)
+  local found = minutes[key]
+  if found then return found end
+  found = {list = {}, sum = 0}
+  minutes[key] = found
   local packed = redis.call('GET', key)
-  local list, sum = {}, 0
   if packed then
-    local old = cmsgpack.unpack(packed)
+    local old, list = cmsgpack.unpack(packed), found.list
     for n = 1, #old, 2 do
-      if old[n] >= second - MINUTE then
+      -- What seems to be of a later minute was used before the clock was set back.
+      if old[n] >= second - MINUTE and old[n] <= second + MINUTE then
         list[#list + 1] = old[n]
         list[#list + 1] = old[n + 1]
-        sum = sum + old[n + 1]
+        found.sum = found.sum + old[n + 1]
       end
     end
   end
-  return list, sum
+  return found
 end
 
-local function keep_minute(key, list)
-  if #list == 0 then
-    redis.call('DEL', key)
-  else
-    redis.call('SET', key, cmsgpack.pack(list), 'EX', MINUTE + 2)
-  end
-end
-
-local function use_minute(key, list, amount)
-  if amount == 0 then return end
+local function use_minute(found, amount)
+  local list = found.list
   if list[#list - 1] == second then
     list[#list] = list[#list] + amount
   else
     list[#list + 1] = second
     list[#list + 1] = amount
   end
-  keep_minute(key, list)
+  found.sum = found.sum + amount
+  found.changed = true
+end
+
+local function keep_minutes()
+  for key, found in pairs(minutes) do
+    if found.changed then redis.call('SET', key, cmsgpack.pack(found.list), 'EX', 2 * MINUTE + 2) end
+  end
 end
 
 -- In how many ms *amount* fits under *limit*.
-local function retry_in(list, sum, limit, amount)
+local function retry_in(found, limit, amount)
+  local list, sum = found.list, found.sum
   for n = 1, #list, 2 do
     sum = sum - list[n + 1]
     if sum + amount <= limit then return (list[n] + MINUTE + 1) * 1000 - now end
@@ -105,7 +119,8 @@ local function retry_in(list, sum, limit, amount)
   return MINUTE * 1000
 end
 
-local function reset_in(list)
+local function reset_in(found)
+  local list = found.list
   if #list == 0 then return 0 end
   return math.max(0, (list[#list - 1] + MINUTE + 1) * 1000 - now)
 end
