@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -85,7 +84,7 @@ def length(count: int) -> bytes:
         (b'{"model":true}', "invalid_type"),
         (b'{"model":"m","stream":"true"}', "invalid_type"),
         (b'{"model":""}', "missing_model"),
-        (b'{"n":[{"model":"m"}]}', "missing_model"),
+        (b'{"k":[{"model":"m"}]}', "missing_model"),
         (b'{"model":"\\u0000\\r\\nx: y"}', "model_not_found"),
     ],
 )
@@ -104,8 +103,8 @@ def test_a_hostile_body_is_refused_in_openais_shape_and_goes_nowhere(
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"model":"m","n":' + b"9" * 5000 + b"}",
-        b'{"model":"m","n":1e400,"m":-0.0,"o":1E-9999}',
+        b'{"model":"m","k":' + b"9" * 5000 + b"}",
+        b'{"model":"m","k":1e400,"m":-0.0,"o":1E-9999}',
         b'{"model":"m","x":' + b'{"a":[' * 400 + b"1" + b"]}" * 400 + b"}",
         b"{" + b"".join(b'"k%d":%d,' % (n, n) for n in range(100_000)) + b'"model":"m"}',
         b'{"messages":[{"content":"\\u0000\\u202e\\"model\\":\\"x\\" \xf0\x9f\x98\x80"}],"model":"m","user":"\\u001b"}',
@@ -116,10 +115,35 @@ def test_what_only_the_upstream_can_judge_passes_to_the_byte(it: Gateway, upstre
     answer = post(it, body)
 
     assert answer.status_code == 200
-    if b"\\u00" in body:  # a name might be written so
-        assert json.loads(upstream.seen[0].body) == json.loads(body)
+    assert upstream.seen[0].body == body
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e309", '"5"', "true", "5.5", "-1", "0"])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/chat/completions", "max_completion_tokens"),
+        ("/v1/responses", "max_output_tokens"),
+        ("/v1/messages", "max_tokens"),
+    ],
+)
+def test_how_much_is_wanted_is_a_whole_number(
+    it: Gateway, upstream: Upstream, path: str, name: str, number: str
+) -> None:
+    body = b'{"model":"m","messages":[],"%b": %b}' % (name.encode(), number.encode())
+
+    answer = requests.post(it.url + path, data=body, headers={"x-api-key": KEY}, timeout=10)
+
+    error = answer.json()["error"]
+    assert answer.status_code == 400
+    assert error["message"].startswith(
+        f"Invalid value for `{name}`: it must be a whole number between 1 and 2147483648"
+    )
+    if path == "/v1/messages":
+        assert error["type"] == "invalid_request_error"
     else:
-        assert upstream.seen[0].body == body
+        assert (error["param"], error["code"]) == (name, "invalid_value")
+    assert upstream.seen == []
 
 
 @pytest.mark.parametrize(
