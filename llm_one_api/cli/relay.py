@@ -16,7 +16,7 @@ from llm_one_api import logs, settings
 from llm_one_api.books.parcel import pack
 from llm_one_api.books.relay.relay import Relay, RelayOptions
 from llm_one_api.books.relay.window import Publish, TakeAcks
-from llm_one_api.broker import INGEST, sender, waiting
+from llm_one_api.broker import INGEST, JOBS, sender, waiting
 from llm_one_api.cli.claim import writing_to
 from llm_one_api.cli.relay_resend import resend
 from llm_one_api.errors import ConfigError
@@ -24,10 +24,15 @@ from llm_one_api.lifetime import look_for_cycles_seldom
 from llm_one_api.stores.counters import Acks, connect
 from llm_one_api.stores.journal.lock import take_relay_lock
 from llm_one_api.stores.journal.segments import journal_id
+from llm_one_api.stores.limits import LimitStore
 
 LIFELINE = "LLM_ONE_API_LIFELINE"
 
 _ACKS_AT_ONCE = 1000
+_PATIENCE = 0.25
+"""Seconds for an answer of the limit store: the sending waits meanwhile."""
+_HINT_EXPIRES = 60.0
+"""Seconds. Beat hints every minute besides."""
 
 log = structlog.get_logger(__name__)
 
@@ -74,6 +79,8 @@ def be_relay(config: Path | None, drain: float) -> None:
         take_acks=_ack_taker(loaded, identity),
         count_waiting=lambda: waiting(celery, INGEST),
         price=loaded.pricer().price,
+        limits=_limits(loaded),
+        hint_quota_check=lambda: _hint_quota_check(celery),
         options=RelayOptions(
             batch_records=loaded.relay.batch_records,
             batch_ms=loaded.relay.batch_ms,
@@ -115,6 +122,16 @@ def _publisher(celery: Celery, identity: str) -> Publish:
 def _ack_taker(loaded: settings.Settings, identity: str) -> TakeAcks:
     acks = Acks(connect(loaded.redis_url), loaded.redis.key_prefix)
     return lambda: acks.take(identity, _ACKS_AT_ONCE)
+
+
+def _limits(loaded: settings.Settings) -> LimitStore | None:
+    if loaded.limit_rules().are_none:
+        return None
+    return LimitStore(loaded.redis_url, loaded.redis.key_prefix, lease=loaded.quota.lease, timeout=_PATIENCE)
+
+
+def _hint_quota_check(celery: Celery) -> None:
+    celery.send_task("quota.check", queue=JOBS, expires=_HINT_EXPIRES)
 
 
 class Endings:

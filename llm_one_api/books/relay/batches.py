@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from llm_one_api.books.relay.follower import Place, Segment
+from llm_one_api.limits.charging import Price, with_cost
 from llm_one_api.stores.journal.entries import DAMAGED, DIED, Closed, Ended, Entry, Misfit, Opened
 from llm_one_api.stores.journal.reader import read_stretch
 from llm_one_api.values import UsageRecord
@@ -23,9 +24,6 @@ _SAID_EVERY = 60.0
 """Seconds between two complaints of prices that fail, which they may do for every record."""
 
 _encode = msgspec.json.Encoder().encode
-
-Price = Callable[[UsageRecord], UsageRecord]
-"""Put its cost on a record, or give it as it is."""
 
 
 def unpriced(record: UsageRecord) -> UsageRecord:
@@ -48,14 +46,33 @@ class Lines:
 
     def __call__(self, record: UsageRecord) -> str:
         """Write one."""
+        return written(self.priced(record))
+
+    def priced(self, record: UsageRecord) -> UsageRecord:
+        """Put on it what it costs, and its quotas."""
         try:
-            record = self._price(record)
+            return with_cost(record, self._price)
         except Exception as error:  # whatever a price table has in it
             now = self._clock()
             if now >= self._silent_until:
                 self._silent_until = now + _SAID_EVERY
                 log.error("relay.unpriced", request_id=record.request_id, error=type(error).__name__)
-        return _encode(record).decode()
+            return record
+
+
+def written(record: UsageRecord) -> str:
+    """Write a record that has its cost."""
+    return _encode(record).decode()
+
+
+class Charges(Protocol):
+    """Charges calls to their quotas (`settling.py`). Only takes note here."""
+
+    def saw(self, segment: Segment, start: int, end: int, record: UsageRecord) -> None:
+        """Take the priced record of a CLOSE."""
+
+    def adopted(self, last: Segment, places: Sequence[Place], error: str) -> None:
+        """Take the calls that a dead writer left."""
 
 
 class Batch(Protocol):
@@ -90,6 +107,8 @@ class ClosedCalls:
     line: Lines
     oldest: float
     count: int = 0
+    charged: int = 0
+    """How many of them are charged to quotas."""
     began: float = 0.0
     fresh: list[str] | None = None
     """The lines, if the batch is likely to be sent at once."""
@@ -103,8 +122,8 @@ class ClosedCalls:
         """Hand over the fresh lines, once, or read them from the disk."""
         lines, self.fresh = self.fresh, None
         if lines is None:
-            entries = read_stretch(self.segment.path, self.start, self.end)
-            lines = [self.line.of(entry) for entry in entries if isinstance(entry, Closed | Misfit)]
+            found = read_stretch(self.segment.path, self.start, self.end)
+            lines = [self.line.of(entry) for _, _, entry in found if isinstance(entry, Closed | Misfit)]
         if len(lines) != self.count:
             log.error("relay.records_missing", batch=self.id, missing=self.count - len(lines))
         return lines
@@ -138,8 +157,8 @@ class AbortedCalls:
 
     def lines(self) -> list[str]:
         """Make the records of those calls."""
-        entries = [e for place in self.places for e in read_stretch(place.segment.path, place.start, place.end)]
-        lines = [self.line(entry.left(self.error)) for entry in entries if isinstance(entry, Opened | Ended)]
+        found = [one for place in self.places for one in read_stretch(place.segment.path, place.start, place.end)]
+        lines = [self.line(entry.left(self.error)) for _, _, entry in found if isinstance(entry, Opened | Ended)]
         if len(lines) != len(self.places):
             log.error("relay.records_missing", batch=self.id, missing=len(self.places) - len(lines))
         return lines
@@ -158,6 +177,7 @@ class Cutter:
         plan: Callable[[Batch], None],
         has_room: Callable[[], bool],
         line: Lines,
+        charges: Charges | None = None,
         *,
         records: int = 1000,
         seconds: float = 0.1,
@@ -166,11 +186,13 @@ class Cutter:
     ) -> None:
         """Hand batches of up to *records* lines to *plan*; *has_room* tells whether one would be sent at once.
 
-        With room a batch waits *seconds* at most; without, it goes on growing and keeps no line in memory.
+        With room a batch waits *seconds* at most; without, it goes on growing and keeps no line in memory. What is
+        charged to quotas is told to *charges* besides, at once.
         """
         self._plan = plan
         self._has_room = has_room
         self._line = line
+        self._charges = charges
         self._records = records
         self._seconds = seconds
         self._clock = clock
@@ -191,8 +213,13 @@ class Cutter:
             segment.holds += 1
         batch.end = end
         batch.count += 1
+        priced: UsageRecord | None = None
+        if self._charges and isinstance(entry, Closed) and entry.record.quota_windows and not entry.again:
+            priced = self._line.priced(entry.record)
+            batch.charged += 1
+            self._charges.saw(segment, start, end, priced)
         if batch.fresh is not None:
-            batch.fresh.append(self._line.of(entry))
+            batch.fresh.append(self._line.of(entry) if priced is None else written(priced))
         if batch.count >= self._records or end - batch.start >= _MOST_BYTES:
             self._cut(segment)
 
@@ -214,6 +241,11 @@ class Cutter:
         self._abort(segment, left, DAMAGED)
 
     @property
+    def growing(self) -> Sequence[Batch]:
+        """Give the batches that are not planned yet."""
+        return list(self._growing.values())
+
+    @property
     def oldest(self) -> float:
         """Tell when the first of those calls ended that are in no batch yet; infinity: there is none."""
         return min((batch.oldest for batch in self._growing.values()), default=math.inf)
@@ -226,6 +258,8 @@ class Cutter:
                     self._cut(segment)
 
     def _abort(self, segment: Segment, left: list[Place], error: str) -> None:
+        if self._charges:
+            self._charges.adopted(segment, left, error)
         for first in range(0, len(left), self._records):
             places = left[first : first + self._records]
             self._plan(AbortedCalls(segment, first, places, self._line, oldest=self._wall(), error=error))

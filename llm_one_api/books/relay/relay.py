@@ -8,11 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from llm_one_api.books.relay.batches import Cutter, Lines, Price, unpriced
+from llm_one_api.books.relay.batches import Batch, Cutter, Lines, unpriced
 from llm_one_api.books.relay.follower import Follower
 from llm_one_api.books.relay.freeing import Freeing
+from llm_one_api.books.relay.settling import Settling, Store
 from llm_one_api.books.relay.telling import Telling
 from llm_one_api.books.relay.window import CountWaiting, Publish, TakeAcks, Window
+from llm_one_api.limits.charging import Price
 
 POLL_SECONDS = 0.05
 
@@ -40,12 +42,15 @@ class Relay:
         take_acks: TakeAcks,
         count_waiting: CountWaiting = lambda: 0,
         price: Price = unpriced,
+        limits: Store | None = None,
+        hint_quota_check: Callable[[], None] = lambda: None,
         options: RelayOptions = RelayOptions(),  # noqa: B008 (frozen)
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Send by *publish*, which must give up by itself in bounded time, as must *take_acks* and *count_waiting*.
 
-        *price* puts its cost on each record; where it raises, the record goes without.
+        *price* puts its cost on each record; where it raises, the record goes without. Calls are charged to their
+        quotas in *limits*, if there is one.
         """
         self._clock = clock
         self.window = Window(
@@ -57,10 +62,15 @@ class Relay:
             resend_max=options.resend_max,
             clock=clock,
         )
+        lines = Lines(price, clock=clock)
+        self.settling: Settling | None = None
+        if limits is not None:
+            self.settling = Settling(limits, lines.priced, self._unacked, hint=hint_quota_check, clock=clock)
         self._cutter = Cutter(
             self.window.plan,
             self.window.has_room,
-            Lines(price, clock=clock),
+            lines,
+            self.settling,
             records=options.batch_records,
             seconds=options.batch_ms / 1000,
             clock=clock,
@@ -74,11 +84,15 @@ class Relay:
     def turn(self, *, urgent: bool = False) -> bool:
         """Do what there is to do now; True: there is more already. *urgent*: let no batch wait to grow."""
         more = self.follower.follow(urgent=urgent)
+        if self.settling:
+            more |= self.settling.turn()
         self._cutter.cut_due(now=self._clock(), urgent=urgent and not more)
         acked = self.window.turn()
         self._tell()
         for segment in self._freeing.free(self.follower):
             self._telling.forget(segment)
+            if self.settling:
+                self.settling.freed(segment)
         self._freeing.prune()
         return more or acked
 
@@ -97,5 +111,8 @@ class Relay:
                 break
         self._tell(now=True)
 
+    def _unacked(self) -> list[Batch]:
+        return [*self.window.batches, *self._cutter.growing]
+
     def _tell(self, *, now: bool = False) -> None:
-        self._telling.tell(self.follower, self._cutter, self.window, self._freeing, now=now)
+        self._telling.tell(self.follower, self._cutter, self.window, self._freeing, self.settling, now=now)

@@ -35,8 +35,8 @@ class Journal(Protocol):
     def full(self) -> bool:
         """Whether the last entry could not be written."""
 
-    def close(self, record: UsageRecord) -> None:
-        """Append a CLOSE."""
+    def close(self, record: UsageRecord, *, again: bool = False) -> None:
+        """Append a CLOSE; *again*: of a call that was acked."""
 
     def sync(self) -> None:
         """Bring it to the disk."""
@@ -197,7 +197,7 @@ class Resending:
     def _put(self, record: UsageRecord) -> bool:
         if record.request_id in self._seen:
             return False
-        self._journal.close(record)
+        self._journal.close(record, again=True)
         if self._journal.full:
             raise NoRoom(
                 f"the disk of {self._folder} is full: {len(self._seen):,} records are in the journal again, the others "

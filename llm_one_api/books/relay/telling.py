@@ -13,6 +13,7 @@ import structlog
 from llm_one_api.books.relay.batches import Cutter
 from llm_one_api.books.relay.follower import Follower, Segment
 from llm_one_api.books.relay.freeing import Freeing
+from llm_one_api.books.relay.settling import Settling
 from llm_one_api.books.relay.window import Link, Window
 from llm_one_api.stores.journal.segments import measure
 from llm_one_api.stores.journal.status import NONE, Figures, RelayStatus, read, write
@@ -55,7 +56,16 @@ class Telling:
             else:
                 self._gone += figures
 
-    def tell(self, follower: Follower, cutter: Cutter, window: Window, freeing: Freeing, *, now: bool = False) -> None:
+    def tell(
+        self,
+        follower: Follower,
+        cutter: Cutter,
+        window: Window,
+        freeing: Freeing,
+        settling: Settling | None = None,
+        *,
+        now: bool = False,
+    ) -> None:
         """Tell it, if a second has passed or if there is something that would be forgotten with us."""
         clock = self._clock()
         has_news = follower.noted != self._noted and not self._failed
@@ -64,7 +74,7 @@ class Telling:
         self._tell_at = clock + TELL_SECONDS
         self._noted = follower.noted
         try:
-            write(self._folder, self._status(follower, cutter, window, freeing))
+            write(self._folder, self._status(follower, cutter, window, freeing, settling))
         except OSError as error:  # a full disk does not keep the relay from its work
             if not self._failed:
                 log.warning("relay.cannot_tell", error=str(error))
@@ -76,7 +86,9 @@ class Telling:
         """Take what was met in *segment*, which has left the folder, into the sum."""
         self._gone += segment.figures | self._met.pop(str(segment.name), NONE)
 
-    def _status(self, follower: Follower, cutter: Cutter, window: Window, freeing: Freeing) -> RelayStatus:
+    def _status(
+        self, follower: Follower, cutter: Cutter, window: Window, freeing: Freeing, settling: Settling | None
+    ) -> RelayStatus:
         now, before = self._wall(), self._before
         # What cannot be read is late too, by so much at least.
         unread = now - (self._clock() - follower.unread_since)
@@ -110,6 +122,8 @@ class Telling:
             pruned_until=max(pruned, default=None),
             gone=self._gone,
             there=there,
+            unsettled=settling.unsettled if settling else 0,
+            limits_away_since=self._away_since(settling.link, now) if settling else None,
         )
 
     def _away_since(self, link: Link, now: float) -> datetime | None:

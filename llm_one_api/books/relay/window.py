@@ -123,10 +123,14 @@ class Window:
         return len(self._planned)
 
     @property
+    def batches(self) -> list[Batch]:
+        """Give all that are not acked."""
+        return [*(sent.batch for sent in self._sent.values()), *self._planned]
+
+    @property
     def oldest(self) -> float:
         """Tell when the first call ended whose record is not acked; infinity: there is none."""
-        batches = [*self._planned, *(sent.batch for sent in self._sent.values())]
-        return min((batch.oldest for batch in batches), default=math.inf)
+        return min((batch.oldest for batch in self.batches), default=math.inf)
 
     @property
     def is_empty(self) -> bool:

@@ -74,10 +74,12 @@ class Ended(Value, frozen=True, kw_only=True, tag="ended"):
         return self.record
 
 
-class Closed(Value, frozen=True, kw_only=True, tag="close"):
+class Closed(Value, frozen=True, kw_only=True, tag="close", omit_defaults=True):
     """A call that ended, with all that its record needs."""
 
     record: UsageRecord
+    again: bool = False
+    """Whether it was in the ledger before (`relay resend`). What it is charged is known then, or is seen by ingest."""
 
 
 class Carried(Value, frozen=True, kw_only=True, tag="carried"):

@@ -58,10 +58,10 @@ class SegmentReader:
         return found
 
 
-def read_stretch(path: Path, start: int, end: int) -> list[Entry]:
+def read_stretch(path: Path, start: int, end: int) -> list[Found]:
     """Read the entries between two places, once more. Raises OSError."""
     data = _read_bytes(path, start, end - start)
-    return [found.entry for found in _decoded(scan(data, final=True).frames, start)[0]]
+    return _decoded(scan(data, final=True).frames, start)[0]
 
 
 def _read_bytes(path: Path, at: int, size: int) -> bytes:

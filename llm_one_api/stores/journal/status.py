@@ -74,6 +74,9 @@ class RelayStatus(Value, frozen=True, kw_only=True):
     """Of segments that have left the folder."""
     there: Mapping[str, Figures]
     """Of those that are there, as far as there is anything to tell, by name."""
+    unsettled: int = 0
+    """Calls that have ended and are not yet charged to their quotas in the limit store."""
+    limits_away_since: datetime | None = None
 
     @property
     def figures(self) -> Figures:

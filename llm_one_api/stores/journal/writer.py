@@ -131,12 +131,12 @@ class Journal:
         self._open[record.request_id] = entry
         self._append(entry, b"")
 
-    def close(self, record: UsageRecord) -> None:
-        """Keep how a call ended; it need not have been opened."""
+    def close(self, record: UsageRecord, *, again: bool = False) -> None:
+        """Keep how a call ended; it need not have been opened. *again*: it was kept before, and acked."""
         if self._over and record.request_id not in self._open:
             self.lost += 1
             return
-        entry = framed(Closed(record=record))
+        entry = framed(Closed(record=record, again=again))
         self._open.pop(record.request_id, None)
         self._append(entry, entry, _MOST_BEFORE_REFUSED if record.outcome == "rejected" else _MOST_WAITING)
 

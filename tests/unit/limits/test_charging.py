@@ -98,7 +98,8 @@ def test_where_a_calls_cost_is_not_known_its_charged_tokens_are_priced_as_input(
 def test_a_call_that_was_charged_no_token_is_charged_no_money() -> None:
     done = priced(charged(outcome="client_error", usage=NO_USAGE, usage_source="none", quota_tokens=0))
 
-    assert (done.cost, done.quota_cost) == (None, 0)
+    assert done.cost is None
+    assert done.quota_cost == Decimal(0)
 
 
 def test_a_call_whose_model_has_no_price_is_charged_its_tokens_alone() -> None:

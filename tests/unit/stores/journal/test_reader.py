@@ -101,7 +101,10 @@ def test_a_stretch_can_be_read_again(tmp_path: Path) -> None:
     path.write_bytes(b"".join(framed(opened(name)) for name in "abcd"))
     _, second, third, _ = SegmentReader(path).read(final=True)
 
-    assert read_stretch(path, second.start, third.end) == [opened("b"), opened("c")]
+    found = read_stretch(path, second.start, third.end)
+
+    assert found == [second, third]
+    assert [one.entry for one in found] == [opened("b"), opened("c")]
 
 
 def test_other_files_are_not_taken_for_segments(tmp_path: Path) -> None:
