@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness.services import Valkey, postgres, valkey
+from tests.harness.services import Redis, Valkey, postgres, valkey
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +20,13 @@ def postgres_url() -> Iterator[str]:
 def session_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
     """A Valkey for the session, for tests that neither stop nor kill it."""
     with valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def session_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A Redis >= 7 for the session, for tests that neither stop nor kill it."""
+    with valkey(tmp_path_factory.mktemp("redis"), Redis) as server:
         yield server
 
 
