@@ -97,16 +97,15 @@ class Courier:
                 continue
             self._busy = True
             try:
-                replies = self._store.run([*told, *[admit for admit, _ in asked]])[len(told) :]
-            except Exception as error:  # whatever the client raises
+                replies = self._store.run([*told, *[admit for admit, _ in asked]])
+                for (_, waiter), reply in zip(asked, replies, strict=True):
+                    waiter.set(reply)
+            except Exception as error:  # whatever the client raises; who waits must not wait for ever
                 self._busy = False
                 self._told.extendleft(reversed(told))
                 self._let_go(asked)
                 self._await_return(error)
-            else:
-                for (_, waiter), reply in zip(asked, replies, strict=True):
-                    waiter.set(reply)
-                self._busy = False
+            self._busy = False
 
     def _await_return(self, error: Exception) -> None:
         """Look again and again until the store answers; meanwhile everybody is told at once."""
@@ -129,4 +128,5 @@ class Courier:
 
     def _let_go(self, asked: Sequence[tuple[Admit, Any]]) -> None:
         for _, waiter in asked:
-            waiter.set(None)
+            if not waiter.ready():
+                waiter.set(None)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import gevent
 import pytest
 import redis
+from gevent.event import Event
 
 from llm_one_api.gateway import courier as courier_module
 from llm_one_api.gateway.courier import Away, Courier
@@ -19,9 +20,14 @@ class Store:
     def __init__(self) -> None:
         self.trips: list[list[str]] = []
         self.away = False
+        self.began = 0
+        self.may_answer = Event()
+        self.may_answer.set()
 
     def run(self, ops: Sequence[Op]) -> list[Reply]:
+        self.began += 1
         gevent.sleep(0.002)
+        self.may_answer.wait()
         if self.away:
             raise redis.TimeoutError("no answer")
         self.trips.append([op.id for op in ops])  # type: ignore[attr-defined]
@@ -78,11 +84,17 @@ def test_no_round_trip_is_endless(courier: Courier, store: Store) -> None:
     assert max(len(trip) for trip in store.trips) <= courier_module.TOGETHER
 
 
-def test_each_call_gets_its_own_reply(courier: Courier) -> None:
+def test_each_call_gets_its_own_reply(courier: Courier, store: Store) -> None:
+    store.may_answer.clear()
+    under_way = gevent.spawn(courier.ask, admit("1"))
+    until(lambda: store.began == 1)
     courier.tell(Done(id="before", concurrent=["all"]))
+    gevent.spawn_later(0.02, store.may_answer.set)
 
     replies = ask_all(courier, ["7", "8", "9"])
 
+    under_way.get(timeout=5)
+    assert store.trips == [["1"], ["before", "7", "8", "9"]]
     assert [reply.now_ms for reply in replies if isinstance(reply, Reply)] == [7, 8, 9]
 
 
@@ -125,6 +137,12 @@ def test_what_failed_on_its_way_is_said_again(courier: Courier, store: Store) ->
     store.away = False
 
     until(lambda: ["ended"] in store.trips)
+
+
+def test_a_store_that_answers_nonsense_is_as_one_that_is_away(courier: Courier, store: Store) -> None:
+    store.run = lambda _ops: []  # type: ignore[method-assign]
+
+    assert ask_all(courier, ["1", "2"]) == [Away, Away]
 
 
 def test_the_end_waits_for_what_is_to_be_said(store: Store) -> None:
