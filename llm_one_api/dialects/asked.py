@@ -93,7 +93,8 @@ def is_plain(body: bytes) -> bool:
     # If names and values, each taken once, fill the body but for its signs, nothing stands in it twice. Most bodies
     # are written without blanks, or with one behind each colon and comma; only then this has to copy it.
     count = len(members)
-    signs = len(body) - sum(map(len, map(memoryview, members.values()))) - sum(map(len, members)) - 2 * count
+    values = sum([len(memoryview(value)) for value in members.values()])
+    signs = len(body) - values - sum(map(len, members)) - 2 * count
     if signs == 2 * count + 1:
         return True
     if signs == 4 * count and body == b"".join(_spaced(members)):

@@ -15,6 +15,8 @@ from zoneinfo import ZoneInfo
 from llm_one_api.limits.rules import Period
 
 EVER = "ever"
+_MOST_SET_BACK = 3 * 3600
+"""Seconds."""
 
 
 class Window(NamedTuple):
@@ -56,7 +58,10 @@ class Calendar:
             if label != EVER:
                 raise ValueError(f"not a window: {label}")
             return Window(EVER, 0.0, None)
-        return _window(self.zone, period, date.fromisoformat(label if period == "day" else f"{label}-01"))
+        window = _window(self.zone, period, date.fromisoformat(label if period == "day" else f"{label}-01"))
+        if window.label != label:  # a week's day, say, which is an ISO date too
+            raise ValueError(f"not a window: {label}")
+        return window
 
 
 @lru_cache(maxsize=64)
@@ -73,11 +78,18 @@ def start_of(zone: ZoneInfo, day: date) -> float:
 
     Found by what the zone says of the time before, for an hour that does not exist has no true offset.
     """
+
+    def date_at(second: int) -> date:
+        return datetime.fromtimestamp(second, zone).date()
+
     guess = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
     seconds = range(guess - 26 * 3600, guess + 26 * 3600)
-    # The local date never goes back by more than it went on in between but in the hours around a clock set back.
-    at = bisect.bisect_left(seconds, day, key=lambda second: datetime.fromtimestamp(second, zone).date())
-    return float(seconds[at])
+    found = seconds[bisect.bisect_left(seconds, day, key=date_at)]
+    # Where a clock was set back at a minute past midnight, the day had begun before.
+    for before in range(found - _MOST_SET_BACK, found, 60):
+        if date_at(before) >= day:
+            return float(before)
+    return float(found)
 
 
 def name(scope: str, period: Period, label: str) -> str:
