@@ -9,7 +9,7 @@ BIN = .venv/bin
 DONE = .venv/installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: up test chaos check format lock docs clean help venv run-env dev-env
+.PHONY: up test chaos quota check format lock docs clean help venv run-env dev-env
 
 up: run-env ## Run everything on this machine: make up ARGS="--port 9000"
 	@$(BIN)/llm-one-api up $(ARGS)
@@ -22,6 +22,9 @@ test: dev-env ## Run the tests: make test ARGS="-k journal"
 
 chaos: dev-env ## Kill, stall and empty things under load: make chaos SEEDS=20 ARGS="--seed 7"
 	@$(BIN)/python -m tests.chaos --seeds $(SEEDS) $(ARGS)
+
+quota: dev-env ## Kill gateway processes while 64 callers spend a quota: make quota SEEDS=50
+	@QUOTA_SEEDS=$(SEEDS) $(BIN)/python -m pytest -q tests/functional/test_quota_kills.py $(ARGS)
 
 check: dev-env ## Check format, lint, types and who imports whom
 	$(BIN)/ruff format --check .

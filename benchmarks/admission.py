@@ -65,9 +65,7 @@ def main() -> None:
                 gevent.sleep(pause)
                 grant.release(USAGE)
 
-        print(
-            "| callers at a time | CPU µs a call, gateway | CPU µs a call, Valkey | p50 ms | p99 ms |\n|---|---|---|---|---|"
-        )
+        print("| at a time | CPU µs a call, gateway | CPU µs a call, Valkey | p50 ms | p99 ms |\n|---|---|---|---|---|")
         for callers, count, pause in ((32, CALLS // 32, 0.0), (32, 400, 0.02), (1, 2000, 0.0)):
             took.clear()
             server = psutil.Process(redis.process.pid) if redis.process else None

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,9 @@ class Callers:
     def working(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
 
+    def have(self, answers: int) -> bool:
+        return self.answers["ok"] >= answers or not self.working
+
     def _work(self) -> None:
         with requests.Session() as session:
             session.headers["Authorization"] = f"Bearer {self._key}"
@@ -150,9 +154,7 @@ def test_a_quota_is_never_overshot_and_leaves_nothing_reserved(product: Product,
     callers = Callers(product.url, key_of(seed))
 
     for moment in moments:
-        wait_until(
-            lambda at=moment: callers.answers["ok"] >= at or not callers.working, timeout=60, what="so many answers"
-        )
+        wait_until(partial(callers.have, moment), timeout=60, what="so many answers")
         product.kill_one(chance)
     wait_until(lambda: not callers.working, timeout=70, what="the quota is spent")
     wait_until(lambda: product.counts(seed).held.requests == 0, timeout=3 * LEASE, what="nothing is reserved")
