@@ -16,7 +16,7 @@ from celery.signals import (
 )
 
 from llm_one_api.books.farewell import ELSEWHERE, TakingPart, farewell
-from llm_one_api.broker import DELIVER
+from llm_one_api.broker import DELIVER, JOBS
 from llm_one_api.lifetime import look_for_cycles_seldom
 from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.memory import MemoryStatsPlugin
@@ -26,6 +26,7 @@ from llm_one_api.stores.ledger.schema import SchemaBehind
 from llm_one_api.stores.ledger.words import reason
 from workers.celery_app import settings
 from workers.parts import close, parts
+from workers.schedule import TICK_EVERY
 
 log = structlog.get_logger()
 
@@ -57,6 +58,16 @@ def take_part(sender: Any, **_signal: object) -> None:
     if delivers and not os.environ.get(ELSEWHERE):
         section = settings.stats.get("memory") or {}
         _taking_part = TakingPart(MemoryStatsPlugin(PluginConfig(section, settings.plugin_context())), _me)
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def look_at_the_quotas(sender: Any, **_signal: object) -> None:
+    """Have the counters of quotas looked at, if this worker does such jobs: nobody may have done so for long."""
+    if JOBS in sender.app.amqp.queues.consume_from and settings.limit_rules().have_quotas:
+        try:
+            sender.app.tasks["quota.check"].apply_async(queue=JOBS, expires=TICK_EVERY)
+        except Exception as error:  # whatever the broker's client raises; beat hints again
+            log.warning("quota.hint_failed", kind=type(error).__name__)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

@@ -5,19 +5,30 @@ from __future__ import annotations
 import os
 
 from llm_one_api.books.deliver import Pace
+from llm_one_api.books.quotas.booking import Booker
+from llm_one_api.books.quotas.check import QuotaCheck
 from llm_one_api.plugins.running import StatsPlugins
 from llm_one_api.settings import Settings
 from llm_one_api.stores.counters import Acks, connect
 from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.stores.limits import LimitStore
+
+BOOK_SECONDS, CHECK_SECONDS = 0.5, 5.0
+"""How long an ingest and a quota check wait for an answer of the limit store."""
 
 
 class Parts:
-    """The ledger, the acks and the stats plugins, with connections of this process."""
+    """The ledger, the acks, the limit store and the stats plugins, with connections of this process."""
 
     def __init__(self, settings: Settings) -> None:
         """Connect to nothing yet."""
         self.ledger = Ledger(settings.ledger.url)
         self.acks = Acks(connect(settings.redis_url), settings.redis.key_prefix)
+        self.limits = LimitStore(settings.redis_url, settings.redis.key_prefix, timeout=BOOK_SECONDS)
+        self.book = Booker(self.limits)
+        self.patient_limits = LimitStore(settings.redis_url, settings.redis.key_prefix, timeout=CHECK_SECONDS)
+        self.rules = settings.limit_rules()
+        self.quota_check = QuotaCheck(self.ledger.quotas, self.patient_limits, self.rules, settings.zone)
         self.plugins = StatsPlugins(
             settings.plugins.stats,
             settings.stats,
@@ -34,6 +45,8 @@ class Parts:
     def close(self) -> None:
         """Clean up the plugins and close the connections."""
         self.plugins.close()
+        self.limits.close()
+        self.patient_limits.close()
         self.ledger.close()
 
 

@@ -22,7 +22,7 @@ from workers.slots import Task
 
 log = structlog.get_logger()
 
-ENOUGH_HINTS = {DELIVER: 4 * len(settings.plugins.stats), JOBS: 2}
+ENOUGH_HINTS = {DELIVER: 4 * len(settings.plugins.stats), JOBS: 4}
 """Where so many wait, one more says nothing. Stale ones stay in the queue too until a worker throws them away."""
 
 
@@ -41,7 +41,8 @@ def ingest(journal_id: str, batch_id: str, parcel: str | list[str]) -> None:
     try:
         # The lines themselves: a message from a relay of the version before.
         lines = parcel if isinstance(parcel, list) else unpack(parcel)
-        done = ingestion.ingest(parts(settings).ledger, lines, lambda: _ack(journal_id, batch_id))
+        mine = parts(settings)
+        done = ingestion.ingest(mine.ledger, lines, lambda: _ack(journal_id, batch_id), mine.book)
     except Exception as error:  # the database's; or the parcel is none
         log.error("ingest.failed", batch=batch_id, error=reason(error, settings.ledger.url))
         return
@@ -75,6 +76,20 @@ def tick() -> None:
         periodic.tick(mine.ledger.job_runs, jobs(settings, mine), settings.zone, tell=lambda error: reason(error, url))
     except Exception as error:  # the database's
         log.error("jobs.failed", error=reason(error, url))
+
+
+@app.task(name="quota.check", base=Hint)  # type: ignore[untyped-decorator]
+def check_quotas() -> None:
+    """See whether Redis counts as used what the ledger has, and say what is used up."""
+    mine = parts(settings)
+    if not mine.rules.have_quotas:
+        return  # they were taken out of the config after the hint was sent
+    try:
+        mine.quota_check.run()
+    except (redis.RedisError, OSError) as error:
+        log.warning("quota.check_failed", what="limits", kind=type(error).__name__)
+    except Exception as error:  # the database's
+        log.warning("quota.check_failed", what="ledger", error=reason(error, settings.ledger.url))
 
 
 def _ack(journal_id: str, batch_id: str) -> None:

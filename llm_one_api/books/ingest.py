@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import msgspec
 import structlog
 
+from llm_one_api.limits.charging import Booking
 from llm_one_api.stores.ledger.ingesting import Ingested, Refused, unreadable
 from llm_one_api.values import UsageRecord
 
@@ -26,8 +27,18 @@ class Ledger(Protocol):
         """Keep what is new, in one transaction."""
 
 
-def ingest(ledger: Ledger, lines: Sequence[str], ack: Callable[[], None]) -> Ingested:
-    """Keep the records of *lines* (JSON, one each), then call *ack*. May come twice: the second has no effect.
+Book = Callable[[Sequence[Booking]], None]
+"""Tell the limit store what is in the ledger by now. Never raises, and never takes long."""
+
+
+def _book_nothing(_bookings: Sequence[Booking]) -> None:
+    """Leave it to the quota check."""
+
+
+def ingest(ledger: Ledger, lines: Sequence[str], ack: Callable[[], None], book: Book = _book_nothing) -> Ingested:
+    """Keep the records of *lines* (JSON, one each), then call *book*, then *ack*.
+
+    May come twice: the second has no effect.
 
     A line that is no record is set aside with the reason. Raises what the ledger raises; nothing was kept then, and
     nothing is acked, so the relay sends the batch again.
@@ -42,6 +53,7 @@ def ingest(ledger: Ledger, lines: Sequence[str], ack: Callable[[], None]) -> Ing
     done = ledger.ingest(batch, refused)
     if done.refused:
         log.error("ingest.refused", records=done.refused, see="table refused_records")
+    book(done.bookings)
     ack()
     return done
 

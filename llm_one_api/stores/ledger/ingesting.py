@@ -131,7 +131,7 @@ class Ingesting:
         # One parameter: to put hundreds into a statement costs more than to look them up.
         listed = {"ids": msgspec.json.encode(ids).decode()}
         known: dict[str, int | None] = dict.fromkeys(connection.execute(self._ask_refused, listed).scalars())
-        known.update(connection.execute(self._ask_kept, listed).all())  # type: ignore[arg-type]  # rows are pairs
+        known.update(connection.execute(self._ask_kept, listed).all())
         return known
 
     def _insert(

@@ -180,7 +180,7 @@ class Quotas:
 
     def _is_new(self, connection: Connection, one: Crossing, now: datetime) -> bool:
         row = self._insert(quota_crossings).values(window=one.window, unit=one.unit, percent=one.percent, at=now)
-        return connection.execute(row.on_conflict_do_nothing()).rowcount > 0
+        return connection.execute(row.on_conflict_do_nothing().returning(_c.percent)).first() is not None
 
 
 class AtRest:
@@ -190,7 +190,7 @@ class AtRest:
         """Read by *connection*, which holds the lock."""
         self.connection = connection
 
-    def standing(self, spans: Collection[str], windows: Collection[str]) -> Standing:
+    def standing(self, spans: Collection[str], windows: Collection[str] = ()) -> Standing:
         """Do what `Quotas.standing` does."""
         return _standing(self.connection, spans, windows)
 
