@@ -14,6 +14,7 @@ COMMANDS = {
     "prices": "List calls without a cost, and give them one.",
     "plugins": "Tell how far the stats plugins are, and set one back.",
     "deadletter": "Look after records that were set aside.",
+    "quota": "Show how limits stand, and let somebody go on.",
     "verify": "Compare the journal, the records, the sums and the live statistics.",
     "demo-upstream": "Answer like a provider, for trying things out.",
     "bench": "Measure how fast it is on this machine.",

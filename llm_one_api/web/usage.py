@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import gevent
@@ -17,7 +14,7 @@ from llm_one_api.errors import LimitsUnavailable
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.gateway.route import Route
 from llm_one_api.limits.rules import Rules
-from llm_one_api.stores.limits.overview import Limit, Overview, Sets, plain
+from llm_one_api.stores.limits.overview import Overview, Sets, laid_out
 from llm_one_api.values import NO_MODEL
 from llm_one_api.web.door import credentials
 from llm_one_api.web.stats import say
@@ -56,34 +53,6 @@ def register(app: Flask, authenticate: Authenticate, route: Route, rules: Rules,
                 "limits": [laid_out(limit, zone, now) for limit in overview.limits],
             }
         )
-
-
-def laid_out(limit: Limit, zone: ZoneInfo, now: float) -> dict[str, Any]:
-    """Lay a limit out as JSON; USD are texts, as in the statistics, so that no reader rounds them."""
-
-    def amount(number: int) -> int | str:
-        return plain(number, "cost") if limit.kind == "cost" else number
-
-    boost = None
-    if limit.boost is not None:
-        boost = {"amount": amount(limit.boost.amount), "until": _iso(limit.boost.until_ms / 1000, zone)}
-    return {
-        "scope": limit.scope,
-        "kind": "cost_usd" if limit.kind == "cost" else limit.kind,
-        "period": limit.period,
-        "limit": amount(limit.limit),
-        "used": amount(limit.used),
-        "reserved": amount(limit.reserved),
-        "remaining": amount(limit.remaining),
-        "resets_at": _iso(limit.resets_at, zone),
-        "resets_in": None if limit.resets_at is None else round(max(0.0, limit.resets_at - now), 3),
-        "boost": boost,
-        "action": limit.action,
-    }
-
-
-def _iso(at: float | None, zone: ZoneInfo) -> str | None:
-    return None if at is None else datetime.fromtimestamp(math.ceil(at), UTC).astimezone(zone).isoformat()
 
 
 def _asked(look: Look, sets: Sets) -> Overview:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from decimal import ROUND_FLOOR, Decimal
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+from zoneinfo import ZoneInfo
 
 from llm_one_api.limits import windows
 from llm_one_api.limits.rules import PERIODS, UNITS, Action, LimitSet, Period, Unit
@@ -148,3 +151,30 @@ def plain(amount: int, kind: str) -> str:
         return str(amount)
     text = format(Decimal(amount) / NANOS, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def laid_out(limit: Limit, zone: ZoneInfo, now: float) -> dict[str, Any]:
+    """Lay a limit out as JSON; USD are texts, as in the statistics, so that no reader rounds them."""
+
+    def amount(number: int) -> int | str:
+        return plain(number, "cost") if limit.kind == "cost" else number
+
+    boost, resets_at = limit.boost, limit.resets_at
+    return {
+        "scope": limit.scope,
+        "kind": "cost_usd" if limit.kind == "cost" else limit.kind,
+        "period": limit.period,
+        "limit": amount(limit.limit),
+        "used": amount(limit.used),
+        "reserved": amount(limit.reserved),
+        "remaining": amount(limit.remaining),
+        "resets_at": None if resets_at is None else local(resets_at, zone),
+        "resets_in": None if resets_at is None else round(max(0.0, resets_at - now), 3),
+        "boost": boost and {"amount": amount(boost.amount), "until": local(boost.until_ms / 1000, zone)},
+        "action": limit.action,
+    }
+
+
+def local(at: float, zone: ZoneInfo) -> str:
+    """Write a time (seconds since 1970) in *zone*, to the second, and not too early."""
+    return datetime.fromtimestamp(math.ceil(at), UTC).astimezone(zone).isoformat()
