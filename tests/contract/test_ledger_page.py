@@ -32,16 +32,21 @@ def test_every_kind_of_sum_is_on_the_page(column: str) -> None:
 
 
 def test_its_queries_run_on_postgresql(postgres_url: str) -> None:
-    [queries] = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+    [queries, booked] = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
     soon = datetime.now(UTC) + timedelta(hours=1)  # whatever the hour, that is in "today" and what comes after
 
     with empty_database(postgres_url) as url:
         ledger = Ledger(url)
         ledger.upgrade()
-        ledger.ingest([record(number, at=soon, ttft=number / 100) for number in range(1, 101)])
+        windows = ("all:day:2026-11-24",)
+        charged = {"quota_windows": windows, "quota_tokens": 7}
+        ledger.ingest([record(number, at=soon, ttft=number / 100, **charged) for number in range(1, 101)])
+        ledger.quotas.reset(windows[0], "by hand", ["tokens"])
         with ledger._engine.connect() as connection:
             costs, times = (connection.exec_driver_sql(query).all() for query in queries.split(";\n")[:2])
+            used = connection.exec_driver_sql(booked.replace(";", "")).all()
         ledger.close()
 
+    assert [(window, int(tokens), int(calls)) for window, tokens, calls in used] == [(windows[0], 0, 100)]
     assert [(user, int(calls), float(usd)) for user, calls, usd, _ in costs] == [("sk-test-123", 100, 0.0315)]
     assert [(model, 0.95 <= p95 <= 0.95 * 1.05) for model, p95 in times] == [("gpt-3.5-turbo", True)]
