@@ -209,7 +209,7 @@ class RateLimitSettings(Section):
     requests_per_minute: PerMinuteOrNone = None
     """The same as `limits.each_key.requests_per_minute`; give one of the two."""
     failed_auth_per_minute: Count = 600
-    """Calls of one address without a valid key in a minute; more are refused before any other work."""
+    """Calls of an address without a valid key, a minute and process; more are refused before any other work."""
 
     @model_validator(mode="after")
     def _limits_if_it_is_on(self) -> RateLimitSettings:
