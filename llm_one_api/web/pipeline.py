@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 _NOW = (
     "pid", "started_at", "lag", "oldest_unacked", "unacked_batches", "planned_batches",
-    "broker_away_since", "acks_away_since", "acked_bytes",
+    "broker_away_since", "acks_away_since", "acked_bytes", "unsettled", "limits_away_since",
 )  # fmt: skip
 _COUNTED = (
     "sent", "acked", "resent", "adopted", "corrupt", "torn", "misfit", "lost", "lost_at", "pruned_until",

@@ -17,7 +17,7 @@ from llm_one_api.stores.journal.segments import ACKED
 from llm_one_api.stores.journal.status import NONE, RelayStatus
 from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.stores.ledger.pipeline import Consumer, LedgerEnd, SetAside
-from llm_one_api.web.lookout import Figures, Lookout
+from llm_one_api.web.lookout import Figures, Limits, Lookout
 from llm_one_api.web.pipeline import laid_out
 from tests.harness.calls import AT, kill, opened, record
 
@@ -47,7 +47,7 @@ FINE = RelayStatus(
 class Seen:
     """A journal's folder, and a ledger, to look at."""
 
-    def __init__(self, folder: Path, max_bytes: int | None = None) -> None:
+    def __init__(self, folder: Path, max_bytes: int | None = None, limits: Limits | None = None) -> None:
         self.folder = folder
         self.journal = Journal(folder)
         self.aside: SetAside | None = NOTHING
@@ -58,6 +58,7 @@ class Seen:
             max_bytes=max_bytes,
             set_aside=self._set_aside,
             zone=ZoneInfo("Asia/Shanghai"),
+            limits=limits,
             clock=self._clock,
         )
 
@@ -79,6 +80,12 @@ class Seen:
         except ConnectionError:
             pass
         return self.lookout
+
+
+class Lenient:
+    """Limits, which have let some calls pass without them."""
+
+    without = 7
 
 
 @pytest.fixture
@@ -174,6 +181,36 @@ def test_a_ledger_that_is_away_has_no_figures(seen: Seen) -> None:
     assert lookout.because() == []
 
 
+def test_where_there_are_limits_it_is_told_what_they_miss(tmp_path: Path) -> None:
+    seen = Seen(tmp_path, limits=Lenient())
+
+    told = seen.look(unsettled=3).figures()
+    silent = seen.look(None)
+    seen.now += timedelta(seconds=16)
+
+    assert (told.unsettled, told.admitted_without_limits, told.limits_away_since) == (3, 7, None)
+    assert silent.figures().unsettled is None
+    kill(seen.journal)
+
+
+def test_since_when_limits_cannot_be_relied_on_is_told_until_they_can(seen: Seen) -> None:
+    def away() -> bool:
+        raise ConnectionError
+
+    lookout = seen.lookout
+    for are_whole in (away, lambda: False, away):
+        with pytest.raises((ConnectionError, LookupError)):
+            lookout.look_at_limits(are_whole)
+        seen.now += timedelta(seconds=5)
+
+    assert lookout.figures().limits_away_since == "2026-11-24T11:55:00.000000+08:00"
+    lookout.look_at_limits(lambda: True)
+    assert lookout.figures().limits_away_since is None
+    with pytest.raises(LookupError):
+        lookout.look_at_limits(lambda: False)
+    assert lookout.figures().limits_away_since == "2026-11-24T11:55:15.000000+08:00"
+
+
 def test_the_journal_hears_when_too_much_waits_and_when_there_is_room_again(tmp_path: Path) -> None:
     seen = Seen(tmp_path, max_bytes=1000)
     for number in range(5):
@@ -237,6 +274,8 @@ def test_the_page_has_all_of_it(seen: Seen) -> None:
         "broker_away_since": None,
         "acks_away_since": None,
         "acked_bytes": 5000,
+        "unsettled": 0,
+        "limits_away_since": None,
         "sent": 10,
         "acked": 9,
         "resent": 1,
