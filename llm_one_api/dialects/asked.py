@@ -67,6 +67,11 @@ COUNTS = {
 }
 """The members that say how much is asked for, and the most that each may be."""
 _DECIDING = frozenset({"model", "stream", "stream_options", "prompt", *COUNTS})
+_USUAL = _DECIDING | {
+    "messages", "input", "instructions", "system", "temperature", "top_p", "tools", "tool_choice", "response_format",
+    "stop", "seed", "user", "metadata", "frequency_penalty", "presence_penalty", "logprobs", "reasoning_effort",
+}  # fmt: skip
+"""Names that need no second look."""
 _NO_NUMBER = re.compile(rb'"(%b)"\s*:\s*(?:NaN|[+-]?Infinity|[+-]?\.|\+|-?0\d|-?\d+\.\D)' % "|".join(COUNTS).encode())
 
 
@@ -88,16 +93,15 @@ def is_plain(body: bytes) -> bool:
     for the same (Go's also with a long s). A name may be written with escapes (`"mod\u0065l"`), too.
     """
     members = _members.decode(body)
-    if not all(map(_is_exact, members)):
+    if not _USUAL.issuperset(members) and not all(map(_is_exact, members)):
         return False
-    # If names and values, each taken once, fill the body but for its signs, nothing stands in it twice. Most bodies
-    # are written without blanks, or with one behind each colon and comma; only then this has to copy it.
-    count = len(members)
-    values = sum([len(memoryview(value)) for value in members.values()])
-    signs = len(body) - values - sum(map(len, members)) - 2 * count
-    if signs == 2 * count + 1:
+    # Written anew, each member stands once; and most bodies are written in one of these two ways.
+    compact = msgspec.json.encode(members)
+    if compact == body:
         return True
-    if signs == 4 * count and body == b"".join(_spaced(members)):
+    blanks = len(body) - len(compact)
+    del compact  # it may be large
+    if blanks == 2 * len(members) - 1 and b"".join(_spaced(members)) == body:
         return True
     deciding = [b'"%b"' % name.encode() for name in members if name in _DECIDING]
     return b"\\u00" not in body and all(body.count(name) == 1 for name in deciding)
