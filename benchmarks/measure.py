@@ -36,16 +36,14 @@ GATEWAY_CORE, LOAD_CORE = "0", "1"
 TICKS = os.sysconf("SC_CLK_TCK")
 DELTAS = 100
 PACED_STREAMS = 400
-LIMITS = {
-    "each_key": {
-        "requests_per_minute": 10**8,
-        "tokens_per_minute": 10**9,
-        "max_concurrent": 10**6,
-        "day": {"tokens": 10**12},
-    },
-    "users": {"bench": {"month": {"tokens": 10**12, "requests": 10**9}}},
+_RATES = {"requests_per_minute": 10**8, "tokens_per_minute": 10**9, "max_concurrent": 10**6}
+LIMITS = {"each_key": {**_RATES, "day": {"tokens": 10**12}}, "each_user": {"month": {"tokens": 10**12}}}
+"""With `--limits`: some of each kind, of which none is reached."""
+NGINX = {
+    "CPU s per 1,000 requests": "cpu_1k",
+    "CPU s per 100k events, fast": "cpu_100k_fast",
+    "CPU s per 100k events, paced": "cpu_100k_paced",
 }
-"""With `--limits`: of each kind one, none of which is reached."""
 BODIES = {"body_stream.json": "usage asked", "body_stream_plain.json": "usage not asked"}
 
 
@@ -94,23 +92,16 @@ class Bench:
         (folder / "body_stream_plain.json").write_text(json.dumps(body))
         self.upstream_port, self.port = free_port(), free_port()
         redis = stack.enter_context(valkey(folder / "valkey"))
-        (folder / "config.yaml").write_text(
-            json.dumps(
-                {
-                    "server": {"port": self.port, "workers": 1},
-                    "auth": {"default_auth": {"api_keys": [{"key": KEY, "user": "bench", "admin": True}]}},
-                    "models": {
-                        "gpt-4o-mini": {
-                            "api_base": f"http://127.0.0.1:{self.upstream_port}/v1",
-                            "api_key": UPSTREAM_KEY,
-                        }
-                    },
-                    "stats": {"log": {"format": "json"}},
-                    "redis": {"url": redis.url},
-                    "limits": LIMITS if limits else {},
-                }
-            )
-        )
+        upstream = {"api_base": f"http://127.0.0.1:{self.upstream_port}/v1", "api_key": UPSTREAM_KEY}
+        settings = {
+            "server": {"port": self.port, "workers": 1},
+            "auth": {"default_auth": {"api_keys": [{"key": KEY, "user": "bench", "admin": True}]}},
+            "models": {"gpt-4o-mini": upstream},
+            "stats": {"log": {"format": "json"}},
+            "redis": {"url": redis.url},
+            "limits": LIMITS if limits else {},
+        }
+        (folder / "config.yaml").write_text(json.dumps(settings))
         env = {"LLM_ONE_API_CONFIG": str(folder / "config.yaml")}
         python = Path(sys.executable)
 
@@ -271,14 +262,10 @@ def nginx(tools: Path, seconds: int) -> dict[str, float]:
         copy = Path(folder) / "tools"
         shutil.copytree(tools, copy)
         env = {**os.environ, "BENCH_UPORT": str(free_port()), "BENCH_PORT": str(free_port())}
-        argv = [sys.executable, copy / "run.py", "nginx", "--rounds", "1", "--secs", str(seconds)]
+        argv: list[str | Path] = [sys.executable, copy / "run.py", "nginx", "--rounds", "1", "--secs", str(seconds)]
         out = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout
     told = json.loads(out.splitlines()[0])
-    return {
-        "CPU s per 1,000 requests": told["cpu_1k"],
-        "CPU s per 100k events, fast": told["cpu_100k_fast"],
-        "CPU s per 100k events, paced": told["cpu_100k_paced"],
-    }
+    return {figure: told[theirs] for figure, theirs in NGINX.items()}
 
 
 def main() -> None:
@@ -287,14 +274,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--nginx", action="store_true", help="measure nginx before each round, for the ratios")
-    parser.add_argument("--limits", action="store_true", help="set limits of each kind, so that each call is admitted")
+    parser.add_argument("--limits", action="store_true", help="set limits of each kind")
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     rounds, references = [], []
     for number in range(chosen.rounds):
+        tools = chosen.tools.resolve()
         if chosen.nginx:
-            references.append(nginx(chosen.tools.resolve(), chosen.seconds))
-        with running(chosen.tools.resolve(), limits=chosen.limits) as bench:
+            references.append(nginx(tools, chosen.seconds))
+        with running(tools, limits=chosen.limits) as bench:
             rounds.append(bench.round(chosen.seconds))
         print(f"round {number + 1}: {rounds[-1]} {references[-1:]}", file=sys.stderr, flush=True)
     print("| figure | median | best | rounds |\n|---|---|---|---|")

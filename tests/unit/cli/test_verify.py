@@ -24,7 +24,6 @@ def test_an_audit_that_breaks_off_is_no_difference(
         raise why
 
     monkeypatch.setattr(verify, "audit", break_off)
-    monkeypatch.setattr("llm_one_api.logs.configure", lambda *_: None)  # it would hold for the tests after this one
     said = CliRunner().invoke(verify.command, ["--config", str(config)])
 
     assert said.exit_code == 2
