@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,10 +75,10 @@ def relay_environment(url: str, folder: Path, **settings: object) -> dict[str, s
 class Relays:
     """Relays of one journal folder; they end with the block."""
 
-    def __init__(self, folder: Path, url: str, **settings: object) -> None:
-        """Let them carry *folder* to the broker at *url*."""
+    def __init__(self, folder: Path, url: str, env: Mapping[str, str] | None = None, **settings: object) -> None:
+        """Let them carry *folder* to the broker at *url*; *env* is for what is not of `relay:`."""
         self._folder = folder
-        self._env = relay_environment(url, folder, **settings)
+        self._env = {**relay_environment(url, folder, **settings), **(env or {})}
         self._started = ExitStack()
         self._count = 0
 

@@ -14,10 +14,11 @@ import pytest
 from llm_one_api.books.relay import Relay
 from llm_one_api.books.relay.resending import NoRoom, Resending, check_room, kept
 from llm_one_api.stores.journal import status
+from llm_one_api.stores.journal.entries import Closed
 from llm_one_api.stores.journal.reader import Found, SegmentReader
 from llm_one_api.stores.journal.segments import ACKED, Name, list_segments
 from llm_one_api.stores.journal.writer import Journal
-from tests.harness.calls import AT, Clock, Sink, kill, opened, record, settle
+from tests.harness.calls import AT, Clock, Sink, entries, kill, opened, record, settle
 
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -62,6 +63,18 @@ def test_everything_that_was_acked_comes_again_as_it_was(make: Callable[..., Jou
     assert before.records["killed"].outcome == "aborted"
     assert after.ids == []
     assert list_segments(tmp_path) == []
+
+
+def test_what_comes_again_says_so(make: Callable[..., Journal], tmp_path: Path) -> None:
+    journal = make()
+    journal.open(opened("killed"))
+    journal.close(record("a"))
+    kill(journal)
+    settle(relay(tmp_path)[0])
+
+    resend(tmp_path)
+
+    assert [entry.again for entry in entries(tmp_path) if isinstance(entry, Closed)] == [True, True]
 
 
 def test_the_next_relay_sends_it_where_none_runs(make: Callable[..., Journal], tmp_path: Path) -> None:
