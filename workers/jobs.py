@@ -50,6 +50,8 @@ def _audit(settings: Settings, mine: Parts, period: Period) -> Done:
         quarters_since=quarters_since(now, settings.ledger.keep_quarters_days),
         memory=memory,
         journal=settings.journal_folder,
+        limits=mine.patient_limits if mine.rules.have_quotas else None,
+        zone=settings.zone,
     )
     try:
         return audit_day(context, period.start.astimezone(settings.zone).date())

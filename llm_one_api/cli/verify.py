@@ -21,11 +21,14 @@ from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.memory import MemoryStatsPlugin
 from llm_one_api.settings import Settings, masked
 from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.stores.limits import LimitStore
 from llm_one_api.values import UsageRecord
 
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _SHOWN = 20
 """Differences of a check that a person is shown; `--json` has more."""
+_LIMITS_SECONDS = 5.0
+"""How long the limit store may take to answer."""
 _WORDS = {"agrees": "agree", "unchecked": "NOT CHECKED", "elsewhere": "not here"}
 
 
@@ -37,10 +40,10 @@ _WORDS = {"agrees": "agree", "unchecked": "NOT CHECKED", "elsewhere": "not here"
 @click.option("--repair", is_flag=True, help="Put right what can be, and look again.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(config: Path | None, day: date | None, repair: bool, as_json: bool) -> None:
-    """Compare the journal, the records, the sums and the live statistics with each other.
+    """Compare the journal, the records, the sums, the quotas and the live statistics with each other.
 
-    Needs the ledger and, for the live statistics, Redis; no broker, no worker. Safe beside running parts. Calls are
-    compared on the machine on whose disk the journal is.
+    Needs the ledger and, for quotas and live statistics, Redis; no broker, no worker. Safe beside running parts.
+    Calls are compared on the machine on whose disk the journal is.
 
     Exit code: 0 if all agree (after a repair: again), 1 if there is a difference, 2 if something could not be checked.
     """
@@ -62,13 +65,15 @@ def command(config: Path | None, day: date | None, repair: bool, as_json: bool) 
 
 
 def _audited(settings: Settings, day: date | None, *, repair: bool) -> Report:
-    memory = _memory(settings)
+    memory, limits = _memory(settings), _limits(settings)
     try:
         with ledger_of(settings, failure=CannotCheck, must_exist=True) as ledger:
-            return audit(_context(settings, ledger, memory, day), repair=repair)
+            return audit(_context(settings, ledger, memory, limits, day), repair=repair)
     finally:
         if memory is not None:
             memory.cleanup()
+        if limits is not None:
+            limits.close()
 
 
 class CannotCheck(click.ClickException):
@@ -77,7 +82,13 @@ class CannotCheck(click.ClickException):
     exit_code = UNCHECKED
 
 
-def _context(settings: Settings, ledger: Ledger, memory: MemoryStatsPlugin | None, day: date | None) -> Context:
+def _context(
+    settings: Settings,
+    ledger: Ledger,
+    memory: MemoryStatsPlugin | None,
+    limits: LimitStore | None,
+    day: date | None,
+) -> Context:
     since, until = _ALWAYS
     if day is not None:
         period = day_of(day, settings.zone)
@@ -91,6 +102,8 @@ def _context(settings: Settings, ledger: Ledger, memory: MemoryStatsPlugin | Non
         quarters_since=quarters_since(now, settings.ledger.keep_quarters_days),
         memory=memory,
         journal=settings.journal_folder,
+        limits=limits,
+        zone=settings.zone,
         price=_priced(settings),
     )
 
@@ -103,6 +116,16 @@ def _memory(settings: Settings) -> MemoryStatsPlugin | None:
     if found is not settings and not embedded_valkey.answers(found.redis_url):
         return None
     return MemoryStatsPlugin(PluginConfig(found.stats.get("memory") or {}, found.plugin_context()))
+
+
+def _limits(settings: Settings) -> LimitStore | None:
+    """Make the limit store; None: there is no quota, or nobody counts because `llm-one-api up` does not run."""
+    if not settings.limit_rules().have_quotas:
+        return None
+    found = with_redis_of_up(settings)
+    if found is not settings and not embedded_valkey.answers(found.redis_url):
+        return None
+    return LimitStore(found.redis_url, found.redis.key_prefix, timeout=_LIMITS_SECONDS)
 
 
 def _priced(settings: Settings) -> Callable[[UsageRecord], UsageRecord]:

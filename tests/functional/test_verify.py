@@ -179,7 +179,7 @@ def test_however_many_ticks_come_each_job_runs_once_for_its_period(installed: Pr
     assert [each.ok for each in done] == [True, True]
     assert done[0].result == {"records": 0, "quarters": 0}
     assert done[1].result["checks"] == {
-        "segments": "agrees", "sequence": "agrees", "rollups": "agrees", "memory": "agrees", "set aside": "told",
+        "segments": "agrees", "sequence": "agrees", "rollups": "agrees", "quotas": "elsewhere", "memory": "agrees", "set aside": "told",
     }  # fmt: skip
     assert [tuple(each) for each in tries] == [("audit", 1), ("retention", 1)]
 

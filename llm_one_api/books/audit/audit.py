@@ -8,13 +8,16 @@ from typing import Any
 
 from llm_one_api.books.audit.check import Check, Context, Findings
 from llm_one_api.books.audit.memory import MemoryCheck
+from llm_one_api.books.audit.quotas import QuotasCheck
 from llm_one_api.books.audit.rollups import RollupsCheck
 from llm_one_api.books.audit.segments import SegmentsCheck
 from llm_one_api.books.audit.sequence import SequenceCheck
 from llm_one_api.books.audit.set_aside import SetAsideCheck
 from llm_one_api.values import Value
 
-CHECKS: tuple[Check, ...] = (SegmentsCheck(), SequenceCheck(), RollupsCheck(), MemoryCheck(), SetAsideCheck())
+CHECKS: tuple[Check, ...] = (
+    SegmentsCheck(), SequenceCheck(), RollupsCheck(), QuotasCheck(), MemoryCheck(), SetAsideCheck(),
+)  # fmt: skip
 """A check is a file and a place in this row. Repairs go in this order: first records, then what is made of them."""
 
 AGREES, DIFFERS, UNCHECKED = 0, 1, 2

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from zoneinfo import ZoneInfo
 
 from llm_one_api.plugins.memory import MemoryStatsPlugin
 from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.stores.limits import LimitStore
 from llm_one_api.values import UsageRecord, Value
 
 MOST_KEPT = 100_000
@@ -85,6 +87,10 @@ class Context:
     """None: it is not on."""
     journal: Path | None = None
     """This machine's folder, be it there or not."""
+    limits: LimitStore | None = None
+    """None: no quota is set, or none is looked after because `llm-one-api up` does not run."""
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    """The one time zone, by which days and months are told."""
     price: Callable[[UsageRecord], UsageRecord] = lambda record: record
     """Puts its cost on a record that a repair takes from the journal."""
 

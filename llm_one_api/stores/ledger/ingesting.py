@@ -22,8 +22,8 @@ from llm_one_api.stores.ledger.quota_tables import quota_sums
 from llm_one_api.stores.ledger.quotas import add_up, span_of
 from llm_one_api.stores.ledger.rollups import Rollups, lock
 from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT, to_row
-from llm_one_api.stores.ledger.sums import Sums
-from llm_one_api.stores.ledger.tables import USAGE_COLUMNS, ledger_seq, records, refused_records
+from llm_one_api.stores.ledger.sums import Sums, units
+from llm_one_api.stores.ledger.tables import DOLLAR, USAGE_COLUMNS, ledger_seq, records, refused_records
 from llm_one_api.values import UsageRecord, Value
 
 LONGEST_REASON = 1000
@@ -181,8 +181,16 @@ def _bookings(placed: Iterable[tuple[int, UsageRecord]], *, new: bool) -> list[B
     return [
         Booking(charge=charge, seq=seq, new=new)
         for seq, record in placed
-        if record.quota_windows and (charge := charge_of(record)) is not None
+        if record.quota_windows and (charge := charge_of(_as_kept(record))) is not None
     ]
+
+
+def _as_kept(record: UsageRecord) -> UsageRecord:
+    """Round the cost as its column does: what is added up is what the records come to, whenever that is asked."""
+    cost = record.quota_cost
+    if cost is None or (kept := Decimal(units(cost)) / DOLLAR) == cost:
+        return record
+    return msgspec.structs.replace(record, quota_cost=kept)
 
 
 _values = itemgetter(*(column.name for column in records.columns))

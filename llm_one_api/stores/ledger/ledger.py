@@ -17,6 +17,7 @@ from llm_one_api.stores.ledger.ingesting import Ingested, Ingesting, Refused
 from llm_one_api.stores.ledger.jobs import JobRuns
 from llm_one_api.stores.ledger.pipeline import Pipeline
 from llm_one_api.stores.ledger.prices import Prices
+from llm_one_api.stores.ledger.quota_audit import QuotaAudit
 from llm_one_api.stores.ledger.quotas import Quotas
 from llm_one_api.stores.ledger.retention import Retention
 from llm_one_api.stores.ledger.rollups import Rollups
@@ -46,6 +47,7 @@ class Ledger:
         self.dead_letters = DeadLetters(self._engine, self.cursors, self._ingesting)
         self.job_runs = JobRuns(self._engine)
         self.quotas = Quotas(self._engine)
+        self.quota_audit = QuotaAudit(self._engine)
         self.retention = Retention(self._engine)
         self.audit = AuditReads(self._engine)
         self.pipeline = Pipeline(self._reading)
