@@ -31,7 +31,8 @@ def record(name: str, **changes: Any) -> UsageRecord:
         usage = Usage(prompt_tokens=prompt or 9, completion_tokens=completion or 3)
     made = bare(
         request_id=f"id-{name}", end_user=name, outcome=outcome, usage=usage, usage_source=source,
-        provider_request_id=provider_id(name),
+        provider_request_id=provider_id(name), quota_windows=("all:total:ever",),
+        quota_tokens=(usage.prompt_tokens or 0) + (usage.completion_tokens or 0),
     )  # fmt: skip
     return msgspec.structs.replace(made, **changes)
 

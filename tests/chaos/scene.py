@@ -19,6 +19,7 @@ import requests
 from tests.chaos.clock import Clock
 from tests.chaos.disk import Disk, disk
 from tests.chaos.ledgers import LedgerKind, PostgresServer, SqliteFile, ledger
+from tests.chaos.quotas import LIMITS, Quotas
 from tests.harness.bookkeeper import KINDS, Bookkeeper, bookkeeper
 from tests.harness.judge import Window
 from tests.harness.load import Load
@@ -50,6 +51,7 @@ class Scene:
     plugin: Path
     """The folder by which the stranger's plugin is told what to do."""
     calls: Load
+    quotas: Quotas
     chance: Random
     at_kills: set[str] = field(default_factory=set)
     kills: list[float] = field(default_factory=list)
@@ -183,6 +185,7 @@ def scene(folder: Path, *, ledger_kind: LedgerKind, chance: Random, callers: int
             logging={"format": "json"},
             plugins={"stats": ["log", "memory", PLUGIN]},
             stats={"log": {"format": "json"}, PLUGIN: {"folder": str(plugin)}},
+            **LIMITS,
         )
         env = {**clock.env, "PYTHONPATH": os.pathsep.join(map(str, (path, ROOT)))}
         product = Product(home, made, env=env)
@@ -202,7 +205,8 @@ def scene(folder: Path, *, ledger_kind: LedgerKind, chance: Random, callers: int
         calls = Load(product.url, "chaos", callers=callers, pause=PAUSE, kinds=_MIX)
         it = Scene(
             product=product, upstream=upstream, valkey=valkey, wire=held.enter_context(wire(valkey)), ledger=database,
-            disk=around, clock=clock, plugin=plugin, calls=calls, chance=chance, starter=starter,
+            disk=around, clock=clock, plugin=plugin, calls=calls, quotas=Quotas(valkey.url), chance=chance,
+            starter=starter,
         )  # fmt: skip
         held.callback(calls.stop)
         calls.start()

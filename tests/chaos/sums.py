@@ -28,6 +28,7 @@ def differences(scene: Scene, records: Sequence[UsageRecord]) -> Iterator[str]:
         if found != told:
             yield f"{table} has {found} durations, the records {told}"
     yield from _memory(scene.product.get("/v1/stats/memory"), records)
+    yield from scene.quotas.differences(records)
     ids = {record.request_id for record in records}
     yield from _missing("in the log", ids - _logged(scene.product.folder / "logs" / "llm-one-api.log"))
     yield from _missing(

@@ -118,6 +118,22 @@ def never_there(outcome: Outcome) -> Evidence:
     )
 
 
+def test_a_call_that_is_charged_for_other_tokens_than_its_own_is_found() -> None:
+    assert Verdict(with_record(STREAM, quota_tokens=1)).faults == [
+        f"1 charged for other tokens than they used: {STREAM}"
+    ]
+
+
+def test_a_call_that_no_quota_was_charged_for_is_found_where_others_were() -> None:
+    it = evidence()
+    unlimited = [msgspec.structs.replace(each, quota_windows=(), quota_tokens=None) for each in it.records]
+
+    assert Verdict(with_record(LEFT, quota_windows=())).faults == [
+        f"1 upstream and charged to no quota, as others are: {LEFT}"
+    ]
+    assert Verdict(replace(it, records=unlimited)).faults == []
+
+
 # -- what kills, stops and outages excuse --
 
 

@@ -87,6 +87,11 @@ class Verdict:
     def _of(self) -> dict[str, UsageRecord]:
         return {self._name(record): record for record in self.evidence.records}
 
+    @cached_property
+    def _has_quotas(self) -> bool:
+        """Whether there are quotas, which are for all calls then."""
+        return any(record.quota_windows for record in self.evidence.records)
+
     def _name(self, record: UsageRecord) -> str:
         """Tell whose record it is. A call that was refused before its body was read is known by its id alone."""
         return record.end_user or self._ids.get(record.request_id, record.request_id)
@@ -115,6 +120,15 @@ class Verdict:
         yield from _say("with other tokens", {
             f"{name} ({record.usage_source}: {record.usage.prompt_tokens}, {record.usage.completion_tokens})"
             for name, record in finished.items() if not self._has_tokens(name, record, it.finished[name])
+        })  # fmt: skip
+        yield from _say("charged for other tokens than they used", {
+            name for name, record in finished.items()
+            if record.quota_windows and record.usage_source == "reported"
+            and record.quota_tokens != (it.finished[name].prompt or 0) + (it.finished[name].completion or 0)
+        })  # fmt: skip
+        yield from _say("upstream and charged to no quota, as others are", {
+            name for name, record in self._of.items()
+            if self._has_quotas and name in it.received and not record.quota_windows
         })  # fmt: skip
         unfinished = {n: r for n, r in self._of.items() if n in it.received and n not in it.finished}
         yield from _say("a success before its end", {n for n, r in unfinished.items() if r.outcome == "success"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.chaos.faults.broker import TaskTwice, ValkeyEmptied, ValkeyKilled
+from tests.chaos.faults.broker import LimitsLost, TaskTwice, ValkeyEmptied, ValkeyKilled
 from tests.chaos.faults.clocks import ClockBack, ClockForward
 from tests.chaos.faults.database import ConnectionsCut, PostgresRestarted
 from tests.chaos.faults.disk import FullDisk
@@ -31,7 +31,7 @@ ALWAYS: tuple[type[Fault], ...] = (WorkerKilled, TaskTwice)
 
 DECK: tuple[type[Fault], ...] = (
     GunicornKilled, RelayKilled, CeleryChildKilled, CeleryKilledInBatch, CeleryKilledWithMessage, DeliveryKilled,
-    ValkeyKilled, ValkeyEmptied,
+    ValkeyKilled, ValkeyEmptied, LimitsLost,
     WorkerStopped, GunicornStopped, RelayStopped, CeleryChildStopped, CeleryStopped, ValkeyStopped,
     FullDisk, ConnectionsCut, PostgresRestarted,
     PluginRaises, PluginHangs, PluginLeaks,

@@ -1,4 +1,4 @@
-"""The broker gone, with what it knew and without; and a task that comes twice."""
+"""The broker gone, with what it knew and without; limits that are forgotten; and a task that comes twice."""
 
 from __future__ import annotations
 
@@ -36,6 +36,25 @@ class ValkeyEmptied(ValkeyKilled):
     def heal(self) -> None:
         self.scene.valkey.forget()
         super().heal()
+
+
+class LimitsLost(Fault):
+    """The limit store has lost its counters, from one moment to the next, and nobody is told."""
+
+    name = "limits' counters lost"
+    needs = WAY
+
+    def strike(self) -> None:
+        self._before = len(self.scene.events("relay.settles_anew"))
+        with self.scene.valkey.client() as client:
+            client.delete(*client.scan_iter("oneapi:limits:*", count=1000))
+
+    def has_hit(self) -> bool:
+        return len(self.scene.events("relay.settles_anew")) > self._before
+
+    def is_over(self) -> bool:
+        with self.scene.valkey.client() as client:
+            return bool(client.exists("oneapi:limits:state"))
 
 
 class TaskTwice(Fault):
