@@ -199,7 +199,7 @@ def test_a_boost_can_be_ended(desk: Desk) -> None:
 def test_a_reset_takes_off_what_is_used_at_once_and_for_good(desk: Desk, session_valkey: Valkey) -> None:
     said = desk.done("reset", "user:alice", "day", "--yes", "--reason", "they asked")
 
-    assert said == f"{today('user:alice')}: 400 tokens, 1 requests, 1.25 USD taken off.\n"
+    assert f"{today('user:alice')}: 400 tokens, 1 requests, 1.25 USD taken off.\n" in said
     assert room(desk, 1000) == "admitted"
     with session_valkey.client() as client:
         client.flushall()
