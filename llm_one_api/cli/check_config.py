@@ -10,6 +10,7 @@ import click
 
 from llm_one_api import settings
 from llm_one_api.errors import ConfigError
+from llm_one_api.limits.rules import Rules
 from llm_one_api.plugins import manager
 
 
@@ -53,9 +54,21 @@ def _summary(loaded: settings.Settings) -> Iterator[tuple[str, str]]:
     if loaded.plugins.auth == ("default_auth",):
         keys = loaded.auth.get("default_auth", {}).get("api_keys") or ()
         yield "keys", str(len(keys)) if keys else "none: every call is answered with 401"
+    yield "limits", ", ".join(_limits(loaded.limit_rules())) or "none"
     yield "stores", f"ledger {settings.masked(loaded.ledger.url)}"
     redis = settings.masked(loaded.redis.url or "one of its own with `llm-one-api up`, else 127.0.0.1:6379")
     yield "", f"redis {redis}"
     yield "", f"broker {settings.masked(loaded.broker.url or 'the same redis')}"
     yield "", f"journal {loaded.journal_folder}"
     yield "log", f"{loaded.logging.file} ({loaded.logging.rotate}, {loaded.timezone})"
+
+
+def _limits(rules: Rules) -> Iterator[str]:
+    """Say for whom there are limits."""
+    for kind in rules.each:
+        yield "everyone" if kind == "all" else f"each {kind}"
+    for kind, sets in rules.named.items():
+        yield f"{len(sets)} {kind}(s)"
+    exempt = len(rules.exempt_keys) + len(rules.exempt_users)
+    if exempt:
+        yield f"{exempt} exempt"

@@ -52,6 +52,22 @@ def test_a_config_with_which_no_key_works_says_so(tmp_path: Path) -> None:
     assert "none: every call is answered with 401" in done.stdout
 
 
+def test_it_says_for_whom_there_are_limits(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("""\
+limits:
+  each_key: {requests_per_minute: 60}
+  everyone: {max_concurrent: 100}
+  users: {alice: {}, bob: {day: {tokens: 5}}}
+  exempt: {users: [root], keys: [key_3f9a1c22]}
+""")
+    (tmp_path / "none.yaml").write_text("timezone: UTC\n")
+
+    limited, unlimited = check_config(tmp_path, "c.yaml"), check_config(tmp_path, "none.yaml")
+
+    assert "  limits   each key, everyone, 2 user(s), 2 exempt\n" in limited.stdout
+    assert "  limits   none\n" in unlimited.stdout
+
+
 def test_a_good_file_is_summed_up_without_its_secrets(tmp_path: Path) -> None:
     environ = {
         "LLM_ONE_API_CONFIG": str(ROOT / "config/production.yaml"),

@@ -326,6 +326,14 @@ def test_a_key_where_its_fingerprint_should_stand_is_not_printed(config: Loader,
     assert fault.endswith(f"if it is a key that stands there, write {fingerprint(key)}")
 
 
+@pytest.mark.parametrize("inside", ["{max_concurrent: '${NO_SUCH}'}", "{<<: 5}", "{a: 1, a: 2}", "!x 5"])
+def test_nor_is_it_where_something_else_is_wrong_too(config: Loader, inside: str) -> None:
+    faults = config.faults(f"limits:\n  keys:\n    sk-S3CRET: {inside}\n    sk-S3CRET: {{}}\n")
+
+    assert "S3CRET" not in "\n".join(faults)
+    assert {fault.partition(" ")[0] for fault in faults} == {"limits.keys"}
+
+
 @pytest.mark.parametrize("name", ["key_3f9a1c2", "key_3F9A1C22", "key_3f9a1c223", "key_", "''"])
 def test_a_slip_in_a_fingerprint_is_taken_for_one(config: Loader, name: str) -> None:
     [fault] = config.faults(f"limits: {{keys: {{{name}: {{}}}}}}")
