@@ -16,6 +16,8 @@ from llm_one_api.values import Target
 
 DATA_TOKENS = 1000
 """For an image, a recording or a file, however long it is: providers count pixels, seconds and pages, and not bytes."""
+_MOST = 10**12
+"""No call is taken for more: the store could not count it, and no limit that anybody sets has room for it."""
 _LONG = 3500
 """Bytes: shorter data is counted as text is."""
 _LARGE, _SLICES, _SLICE = 100_000, 16, 4096
@@ -38,7 +40,7 @@ def input_tokens(endpoint: Endpoint, body: bytes) -> int:
     if size > _LONG:
         packed, pieces = _data(body)
         size -= packed
-    sample = body if len(body) <= _LARGE else b"".join([body[at : at + _SLICE] for at in _places(len(body))])
+    sample = body if len(body) <= _LARGE else _slices(body)
     escaped = sample.count(b"\\u")
     wide = 0 if sample.isascii() else (len(sample) - len(sample.decode(errors="replace"))) // 2
     size -= (6 * escaped + 3 * wide) * len(body) // max(1, len(sample))
@@ -46,8 +48,8 @@ def input_tokens(endpoint: Endpoint, body: bytes) -> int:
     return 1 + 2 * max(0, size) // 7 + 9 * wide // 8 + pieces * DATA_TOKENS
 
 
-def _places(size: int) -> range:
-    return range(0, size - _SLICE, size // _SLICES)
+def _slices(body: bytes) -> bytes:
+    return b"".join([body[at : at + _SLICE] for at in range(0, len(body) - _SLICE, len(body) // _SLICES)])
 
 
 def output_tokens(asked: Asked, endpoint: Endpoint, target: Target, observed: Observed) -> int:
@@ -61,7 +63,7 @@ def output_tokens(asked: Asked, endpoint: Endpoint, target: Target, observed: Ob
         most = upstream.default_max_tokens if is_told else observed.usual(target.model)
     if target.max_output_tokens is not None:
         most = min(most, target.max_output_tokens)
-    return most * _answers(asked, endpoint)
+    return min(most * _answers(asked, endpoint), _MOST)
 
 
 def _asked_for(asked: Asked, endpoint: Endpoint) -> int | None:

@@ -165,6 +165,12 @@ def test_a_model_that_puts_out_no_more_reserves_no_more(asked: str, tokens: int)
     assert output(asked, most=100) == tokens
 
 
+def test_no_call_asks_for_more_than_can_be_counted() -> None:
+    prompts = ",".join(['"a"'] * 100_000)
+
+    assert output(f'{{"max_tokens":2147483648,"n":128,"prompt":[{prompts}]}}', "completions") == 10**12
+
+
 def test_a_translated_chat_reserves_what_its_upstream_is_told() -> None:
     assert output("{}", adapter="anthropic") == 700
     assert output('{"max_tokens":5}', adapter="anthropic") == 5
