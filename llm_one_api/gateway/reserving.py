@@ -25,6 +25,7 @@ _LARGE, _SLICES, _SLICE = 100_000, 16, 4096
 _HEAD = 100
 """Bytes: in them a data URL tells what it is, or stands the name before a string."""
 _NAMED_DATA = re.compile(rb'"(?:data|file_data)"\s*:\s*"\Z')
+_MANY = 50_000
 _ONE_OR_MANY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -86,6 +87,8 @@ def _prompts(prompt: bytes) -> int:
     """Count the prompts of a completion: a list is one for each text or list of tokens in it, and one of tokens one."""
     if not prompt.startswith(b"["):
         return 1
+    if prompt.count(b",") > _MANY:  # not worth to be taken apart: no more than these
+        return max(1, prompt.count(b"[") - 1, prompt.count(b'"') // 2)
     many = _ONE_OR_MANY.decode(prompt)
     return max(1, sum(bytes(one)[:1] in {b'"', b"["} for one in many))
 

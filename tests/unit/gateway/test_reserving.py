@@ -165,6 +165,23 @@ def test_a_model_that_puts_out_no_more_reserves_no_more(asked: str, tokens: int)
     assert output(asked, most=100) == tokens
 
 
+@pytest.mark.parametrize(
+    ("prompt", "answers"),
+    [
+        (["a"] * 60_000, 60_000),
+        (["a"] * 40_000, 40_000),
+        ([[1, 2, 3]] * 30_000, 30_000),
+        ([1] * 60_000, 1),
+        (["a, " * 60_000], 1),
+    ],
+    ids=["very many", "many", "tokens each", "tokens", "a long one"],
+)
+def test_each_of_many_prompts_is_answered(prompt: Any, answers: int) -> None:
+    asked = json.dumps({"prompt": prompt, "max_tokens": 2})
+
+    assert output(asked, "completions") == 2 * answers
+
+
 def test_no_call_asks_for_more_than_can_be_counted() -> None:
     prompts = ",".join(['"a"'] * 100_000)
 
