@@ -31,6 +31,8 @@ log = structlog.get_logger()
 ON_ITS_WAY = 0.02
 """Seconds: where a caller has all its calls under way, the end of one may be on its way to the store just now."""
 _TRIES = 3
+_MOST = 2**50
+"""Nothing reserves more, so that the store can be told it."""
 _SAID_EVERY = 60.0
 _NO_PERMIT = Permit()
 
@@ -141,18 +143,20 @@ class Limited:
         tokens = 0
         if endpoint.metered:
             out = output_tokens(request.asked, endpoint, target, self._observed)
-            tokens = own + out
+            tokens = min(own + out, _MOST)
             if plan.quotas:
                 nanos = self._nanos(plan, endpoint, target, own, out) if plan.limits_cost else 0
                 permit = Permit(windows=plan.windows, tokens=tokens, input_tokens=own, nanos=nanos)
         for _ in range(_TRIES):
-            asked = _asked(call.id, plan, permit, tokens, allow_unwhole=self._allow_without)
+            asked = _asked(call.id, plan, permit, tokens, allow_unwhole=self._allows_without(plan))
             try:
                 reply = self._courier.ask(asked)
                 if reply.code == "refused" and reply.kind == "concurrent":
                     gevent.sleep(ON_ITS_WAY)
                     reply = self._courier.ask(asked)
-            except Away:
+            except Away as away:
+                if away.sent:
+                    self._leases.forget(call.id, plan)
                 return self._without_store(call, target, plan, permit, tokens)
             if reply.code != "stale":
                 return self._decided(call, target, plan, permit, tokens, reply)
@@ -218,7 +222,7 @@ class Limited:
 
     def _without_store(self, call: Call, target: Target, plan: Plan, permit: Permit, tokens: int) -> Grant:
         """Decide without the store: rates by this process's share of them, quotas as the policy says."""
-        if plan.quotas and not self._allow_without:
+        if permit.windows and not self._allows_without(plan):
             raise self._unavailable()
         local = self._local
         for kind, limits, amount in (("requests", plan.requests, 1), ("tokens", plan.tokens, tokens)):
@@ -238,6 +242,10 @@ class Limited:
         lease = self._leases.begin(call.id, target.model, plan, permit, tokens, admitted_at=None)
         return Grant(permit, None, self, lease)
 
+    def _allows_without(self, plan: Plan) -> bool:
+        """Whether calls pass whose quotas cannot be looked at; those that only tell refuse none."""
+        return self._allow_without or all(map(plan.is_shadow, range(len(plan.quotas))))
+
     def _unavailable(self) -> LimitsUnavailable:
         return LimitsUnavailable(
             "The limits of this gateway cannot be looked up just now, and it is set to refuse calls then. Try again.",
@@ -248,11 +256,13 @@ class Limited:
         """Tell what the call may cost. Raises UnpricedModel if nobody knows and that is to be refused."""
         cost = self._price(target, endpoint.name, own, out)
         if cost is not None:
-            return int((cost * NANOS).to_integral_value(ROUND_CEILING))
-        if not self._refuse_unpriced:
-            return 0
-        scope = next(scope for scope, _, amounts in plan.places if amounts.cost is not None)
-        raise UnpricedModel(wording.unpriced(scope, target.model), param="model")
+            return min(int((cost * NANOS).to_integral_value(ROUND_CEILING)), _MOST)
+        for index, (scope, _, amounts) in enumerate(plan.places) if self._refuse_unpriced else ():
+            if amounts.cost is not None:
+                if not plan.is_shadow(index):
+                    raise UnpricedModel(wording.unpriced(scope, target.model), param="model")
+                self._say_shadow(plan, "cost", index)
+        return 0
 
     def _say_shadow(self, plan: Plan, kind: str, index: int) -> None:
         limits = {"rpm": plan.requests, "tpm": plan.tokens, "concurrent": plan.concurrent}

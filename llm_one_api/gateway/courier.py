@@ -31,6 +31,11 @@ _MOST_UNTOLD = 10_000
 class Away(Exception):
     """The limit store does not answer."""
 
+    def __init__(self, *, sent: bool) -> None:
+        super().__init__()
+        self.sent = sent
+        """Whether it may have done what was asked all the same."""
+
 
 class Store(Protocol):
     """What the courier needs of the limit store."""
@@ -71,13 +76,13 @@ class Courier:
     def ask(self, admit: Admit) -> Reply:
         """Have a call admitted. Raises Away; the store may have reserved all the same, until the lease ends."""
         if self.away_since is not None:
-            raise Away
+            raise Away(sent=False)
         waiter = AsyncResult()
         self._asked.append((admit, waiter))
         self._something.set()
         reply: Reply | None = waiter.get()
         if reply is None:
-            raise Away
+            raise Away(sent=True)
         return reply
 
     def tell(self, op: Renew | Done | Cancel) -> None:
@@ -102,7 +107,7 @@ class Courier:
                     waiter.set(reply)
             except Exception as error:  # whatever the client raises; who waits must not wait for ever
                 self._busy = False
-                self._told.extendleft(reversed(told))
+                self._told.extendleft(map(_again, reversed(told)))
                 self._let_go(asked)
                 self._await_return(error)
             self._busy = False
@@ -130,3 +135,11 @@ class Courier:
         for _, waiter in asked:
             if not waiter.ready():
                 waiter.set(None)
+
+
+def _again(op: Renew | Done | Cancel) -> Renew | Done | Cancel:
+    """Give what is to be said again: it may have been done, so it gives back nothing of a minute, or it might twice."""
+    if isinstance(op, Done) and op.corrections:
+        more = [one for one in op.corrections if one[2] > 0]
+        return Done(id=op.id, concurrent=op.concurrent, corrections=more)
+    return op

@@ -24,7 +24,7 @@ LOOK_EVERY = 1.0
 class Lease:
     """One call's."""
 
-    __slots__ = ("bucket", "call_id", "model", "permit", "plan", "renew_at", "tokens")
+    __slots__ = ("bucket", "call_id", "is_known", "model", "permit", "plan", "renew_at", "tokens")
 
     def __init__(
         self, call_id: str, model: str, plan: Plan, permit: Permit, tokens: int, bucket: int | None, renew_at: float
@@ -37,6 +37,8 @@ class Lease:
         """What it was taken to use in its minute."""
         self.bucket = bucket
         """The store's second in which it was admitted; None: it was without the store."""
+        self.is_known = bucket is not None
+        """Whether the store has heard of it."""
         self.renew_at = renew_at
 
 
@@ -81,12 +83,12 @@ class Leases:
         if self._held.pop(lease.call_id, None) is None:
             return
         plan = lease.plan
+        corrections = []
         if lease.bucket is None:
             self._leave(lease)
-            return
-        delta = 0 if tokens is None else tokens - lease.tokens
-        corrections = [(limit.scope, lease.bucket, delta) for limit in plan.tokens] if delta else []
-        if plan.concurrent or corrections:
+        elif tokens is not None and tokens != lease.tokens:
+            corrections = [(limit.scope, lease.bucket, tokens - lease.tokens) for limit in plan.tokens]
+        if lease.is_known and (plan.concurrent or corrections):
             self._courier.tell(
                 Done(id=lease.call_id, concurrent=[limit.scope for limit in plan.concurrent], corrections=corrections)
             )
@@ -97,9 +99,13 @@ class Leases:
             return
         if lease.bucket is None:
             self._leave(lease)
-        else:
+        if lease.is_known:
             scopes = [limit.scope for limit in lease.plan.concurrent]
             self._courier.tell(Cancel(id=lease.call_id, concurrent=scopes))
+
+    def forget(self, call_id: str, plan: Plan) -> None:
+        """Give back what the store may have reserved without saying so."""
+        self._courier.tell(Cancel(id=call_id, concurrent=[limit.scope for limit in plan.concurrent]))
 
     def _leave(self, lease: Lease) -> None:
         for limit in lease.plan.concurrent:
@@ -113,6 +119,7 @@ class Leases:
             now = self._clock()
             for lease in [lease for lease in self._held.values() if now >= lease.renew_at]:
                 lease.renew_at = now + self._every
+                lease.is_known = True
                 permit, plan = lease.permit, lease.plan
                 if permit.windows or plan.concurrent:
                     scopes = [limit.scope for limit in plan.concurrent]

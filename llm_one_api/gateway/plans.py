@@ -56,6 +56,10 @@ class Plan(Value, frozen=True, kw_only=True):
         asked += [(one.scope, "tpm", one.limit, tokens, ACTIONS[one.action]) for one in self.tokens]
         return asked
 
+    def is_shadow(self, index: int) -> bool:
+        """Whether one of *quotas* only tells what it would have refused."""
+        return self.quotas[index][4] == ACTIONS["shadow"]
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing limits the call."""

@@ -71,6 +71,8 @@ def _asked_for(asked: Asked, endpoint: Endpoint) -> int | None:
     """Give what the caller wants at most in an answer: of two figures the larger, for who knows which is obeyed."""
     if endpoint.name == "responses":
         return asked.max_output_tokens
+    if endpoint.name != "chat":
+        return asked.max_tokens  # the other is none of theirs, and nobody would obey it
     if asked.max_tokens is None or asked.max_completion_tokens is None:
         return asked.max_tokens or asked.max_completion_tokens
     return max(asked.max_tokens, asked.max_completion_tokens)

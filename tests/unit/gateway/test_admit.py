@@ -9,11 +9,14 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import gevent
+import msgspec
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from llm_one_api.dialects.asked import read_request
 from llm_one_api.errors import LimitsUnavailable, QuotaExceeded, RateLimited
+from llm_one_api.gateway import courier as courier_module
 from llm_one_api.gateway.admit import Grant, Limited, UnpricedModel
 from llm_one_api.gateway.courier import Courier
 from llm_one_api.gateway.endpoints import ENDPOINTS
@@ -236,6 +239,30 @@ def test_an_unpriced_model_is_refused_where_the_cost_is_limited(gates: list[Gate
     assert allowed.permit.nanos == 0
 
 
+def test_limits_that_only_tell_refuse_no_unpriced_model(gates: list[Gate]) -> None:
+    trial, real = LimitSet(day=Amounts(cost=Decimal(2)), action="shadow"), LimitSet(month=Amounts(cost=Decimal(2)))
+
+    with capture_logs() as logs:
+        assert gate_of(gates, trial).ask().permit.nanos == 0
+    both = Gate(Rules(each={"key": trial, "user": real}), price=None)
+    gates.append(both)
+    with pytest.raises(UnpricedModel, match="The cost of user alice is limited"):
+        both.ask()
+
+    assert {"event": "limits.would_refuse", "scope": "user:alice", "kind": "cost", "log_level": "info"} in logs
+
+
+def test_no_call_can_ask_for_more_than_the_store_can_be_told(gates: list[Gate]) -> None:
+    one = LimitSet(tokens_per_minute=1000, month=Amounts(cost=Decimal(2)))
+    gate = gate_of(gates, one, price=Decimal(10) ** 30)
+    prompts = b",".join([b'""'] * 100_000)
+    body = b'{"model":"gpt-4o","max_tokens":2147483648,"n":128,"prompt":[' + prompts + b"]}"
+
+    gate.ask(endpoint="completions", body=body)
+
+    assert msgspec.msgpack.encode(gate.store.asked(Admit))
+
+
 def test_a_cost_is_reserved_rounded_up(gates: list[Gate]) -> None:
     gate = gate_of(gates, LimitSet(month=Amounts(cost=Decimal(2))), price=Decimal("0.0000000011"))
 
@@ -263,6 +290,13 @@ def test_without_the_store_quotas_follow_the_policy(gates: list[Gate]) -> None:
 
     assert grant.permit.windows  # so that it is charged when the store is back
     assert allowing.limits.without == 1
+
+
+def test_without_the_store_what_no_quota_is_asked_for_passes(gates: list[Gate]) -> None:
+    gate = gate_of(gates, LimitSet(day=Amounts(tokens=10**6)), when_unavailable="refuse")
+    gate.store.away = True
+
+    assert not gate.ask(endpoint="count_tokens").permit.windows
 
 
 def test_without_the_store_rates_hold_in_this_process(gates: list[Gate]) -> None:
@@ -324,3 +358,50 @@ def test_the_lease_of_a_long_call_is_renewed_and_that_of_an_ended_one_is_not(gat
     assert {renewal.id for renewal in renewed} == {"id-1"}
     assert renewed[0].tokens == grant.permit.tokens
     assert tuple(renewed[0].windows) == grant.permit.windows
+
+
+def test_what_the_store_got_to_know_of_a_call_that_began_without_it_is_given_back(
+    gates: list[Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have done what it did not answer, and a lease that is renewed takes a place there."""
+    monkeypatch.setattr(courier_module, "LOOK_EVERY", 0.02)
+    gate = gate_of(gates, LimitSet(day=Amounts(tokens=10**6), max_concurrent=2), lease=0.05)
+    gate.store.away = True
+    ended, left = gate.ask("sent"), gate.ask("not sent")
+    gate.store.away = False
+
+    assert [(cancel.id, list(cancel.concurrent)) for cancel in gate.told(Cancel)] == [("sent", ["user:alice"])]
+    while {renewal.id for renewal in gate.told(Renew)} != {"sent", "not sent"}:
+        gevent.sleep(0.01)
+    ended.release(None)
+    assert [(done.id, list(done.concurrent)) for done in gate.told(Done)] == [("sent", ["user:alice"])]
+    left.cancel()
+    gate.limits.stop()
+    assert [cancel.id for cancel in gate.told(Cancel)] == ["sent", "not sent"]
+
+
+def test_a_call_that_is_refused_without_the_store_holds_nothing_of_it(
+    gates: list[Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "LOOK_EVERY", 0.02)
+    gate = gate_of(gates, LimitSet(day=Amounts(tokens=10**6)), when_unavailable="refuse")
+    gate.store.away = True
+    with pytest.raises(LimitsUnavailable):
+        gate.ask("sent")
+    with pytest.raises(LimitsUnavailable):
+        gate.ask("not sent")
+
+    gate.store.away = False
+
+    assert [cancel.id for cancel in gate.told(Cancel)] == ["sent"]
+
+
+def test_quotas_that_only_tell_refuse_nothing_while_they_cannot_be_looked_at(gates: list[Gate]) -> None:
+    trial = LimitSet(day=Amounts(tokens=10**6), action="shadow")
+    gate = gate_of(gates, trial, when_unavailable="refuse")
+    gate.ask("id-1")
+    gate.store.away = True
+
+    gate.ask("id-2")
+
+    assert gate.store.asked(Admit)[0].allow_unwhole is True

@@ -19,6 +19,7 @@ class Store:
 
     def __init__(self) -> None:
         self.trips: list[list[str]] = []
+        self.done: list[Done] = []
         self.away = False
         self.began = 0
         self.answers_nothing = False
@@ -31,6 +32,7 @@ class Store:
         self.may_answer.wait()
         if self.away:
             raise redis.TimeoutError("no answer")
+        self.done += [op for op in ops if isinstance(op, Done)]
         self.trips.append([op.id for op in ops])  # type: ignore[attr-defined]
         if self.answers_nothing:
             return []
@@ -140,6 +142,21 @@ def test_what_failed_on_its_way_is_said_again(courier: Courier, store: Store) ->
     store.away = False
 
     until(lambda: ["ended"] in store.trips)
+
+
+def test_what_may_have_been_done_gives_back_no_minute_twice(courier: Courier, store: Store) -> None:
+    store.away = True
+    courier.tell(Done(id="less", concurrent=["all"], corrections=[("all", 7, -900), ("user:alice", 7, 20)]))
+    until(lambda: courier.away_since is not None)
+    courier.tell(Done(id="since", concurrent=[], corrections=[("all", 7, -5)]))
+
+    store.away = False
+    until(lambda: len(store.done) == 2)
+
+    assert [(done.id, list(done.concurrent), list(done.corrections)) for done in store.done] == [
+        ("less", ["all"], [("user:alice", 7, 20)]),
+        ("since", [], [("all", 7, -5)]),
+    ]
 
 
 def test_a_store_that_answers_nonsense_is_as_one_that_is_away(courier: Courier, store: Store) -> None:

@@ -143,6 +143,8 @@ def output(asked: str, endpoint: str = "chat", most: int | None = None, *, adapt
         ('{"max_output_tokens":5}', "chat", UNTIL_KNOWN),
         ('{"max_tokens":5}', "messages", 5),
         ('{"max_tokens":5,"n":3}', "messages", 5),
+        ('{"max_completion_tokens":5}', "messages", UNTIL_KNOWN),
+        ('{"max_completion_tokens":5}', "completions", UNTIL_KNOWN),
         ('{"max_tokens":5,"n":2,"best_of":4}', "completions", 20),
         ('{"max_tokens":5,"n":2,"prompt":"a"}', "completions", 10),
         ('{"max_tokens":5,"n":2,"prompt":["a","b", "c"]}', "completions", 30),
