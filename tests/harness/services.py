@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -12,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import psutil
@@ -128,6 +130,10 @@ class Copy(NamedTuple):
     """The worker's name for it, while it has it in its hands."""
 
 
+_PIECES = re.compile(r'"(.*?)(?<!\\)"')
+"""The words of a command, as MONITOR shows it."""
+
+
 class Wire:
     """Writes down each message that is put into the ingest queue of a Valkey, and each acknowledgement.
 
@@ -136,8 +142,8 @@ class Wire:
 
     def __init__(self, valkey: Valkey) -> None:
         """Listen from now on."""
-        self._client = redis.Redis(unix_socket_path=str(valkey.socket), retry=Retry(NoBackoff(), 0))
-        self._monitor = self._begin()
+        self._path = str(valkey.socket)
+        self._socket = self._begin()
         self._enough = False
         self.copies: list[Copy] = []
         self.acks: Counter[str] = Counter()
@@ -160,34 +166,56 @@ class Wire:
         """Hang up."""
         self._enough = True
         self._thread.join(10)
-        self._monitor.__exit__(None, None, None)
-        self._client.close()
+        self._socket.close()
 
-    def _begin(self) -> Any:
-        monitor = self._client.monitor()  # type: ignore[no-untyped-call]  # redis-py's
-        return monitor.__enter__()
+    def _begin(self) -> socket.socket:
+        it = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        it.settimeout(5)
+        try:
+            it.connect(self._path)
+            it.sendall(b"MONITOR\r\n")
+            greeting = it.recv(5)
+        except OSError:
+            it.close()
+            raise
+        if greeting != b"+OK\r\n":  # it is still loading
+            it.close()
+            raise ConnectionError("it does not let us listen")
+        it.settimeout(0.1)
+        return it
 
     def _listen(self) -> None:
+        """Look for the few commands that matter among thousands, which redis-py's own monitor would lag behind."""
+        rest = b""
         while not self._enough:
             try:
-                if not self._monitor.connection.can_read(timeout=0.1):
-                    continue
-                command = self._monitor.next_command()["command"]
-            except redis.RedisError:  # it was killed
-                self._begin_again()
+                heard = self._socket.recv(1 << 20)
+            except TimeoutError:
                 continue
-            verb, _, rest = command.partition(" ")
-            key, _, value = rest.partition(" ")
-            if verb == "RPUSH" and key.startswith("oneapi:acks:"):
-                self.acks[value] += 1
-            elif verb in {"LPUSH", "RPUSH"} and key == "oneapi:ingest":
-                self._note(value)
+            except OSError:
+                heard = b""
+            if not heard:  # it was killed
+                self._begin_again()
+                rest = b""
+                continue
+            *lines, rest = (rest + heard).split(b"\r\n")
+            for line in lines:
+                if b'PUSH" "oneapi:' in line:
+                    self._hear(line.decode())
+
+    def _hear(self, line: str) -> None:
+        verb, key, value, *_ = (piece.replace('\\"', '"') for piece in _PIECES.findall(line))
+        if verb == "RPUSH" and key.startswith("oneapi:acks:"):
+            self.acks[value] += 1
+        elif verb in {"LPUSH", "RPUSH"} and key == "oneapi:ingest":
+            self._note(value)
 
     def _begin_again(self) -> None:
+        self._socket.close()
         while not self._enough:
             try:
-                self._monitor = self._begin()
-            except redis.RedisError:
+                self._socket = self._begin()
+            except OSError:
                 time.sleep(0.01)
             else:
                 return
