@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,8 @@ from llm_one_api.stores.limits.store import LimitStore
 
 SHOWN = 50
 """Scopes that a person is shown, if not told otherwise."""
+_AT_ONCE = 200
+"""Scopes that Redis is asked about at a time: it does nothing else meanwhile."""
 _UNITS = {"tokens": "tokens", "requests": "requests", "cost": "USD"}
 _KEPT = (
     "It is kept in the ledger, but Redis does not answer: it takes effect with the next quota check, "
@@ -72,25 +74,26 @@ def show(
     rules = settings.limit_rules()
     kinds = [("user", users), ("key", keys), ("group", groups), ("model", models)]
     asked = [f"{kind}:{name}" for kind, names in kinds for name in names] + ["all"] * everyone
+    now, calendar = time.time(), Calendar(settings.zone)
     with _store(settings) as store:
         named = [scopes.set_of(settings, rules, *scopes.split(text)) for text in asked]
-        sets: Sets = named if asked else _all_sets(rules, store)
+        sets: Sets = named if asked else _all_sets(rules, store, {calendar.at(period, now).label for period in PERIODS})
         some = sets[: limit or (None if as_json else SHOWN)]
-        now = time.time()
-        overview = look(store, some, Calendar(settings.zone), now)
+        parts = [look(store, some[n : n + _AT_ONCE], calendar, now) for n in range(0, len(some), _AT_ONCE)]
+    found = [one for part in parts for one in part.limits]
+    whole = all(part.whole for part in parts)
     if as_json:
-        limits = [laid_out(one, settings.zone, now) for one in overview.limits]
-        told = {"counters_whole": overview.whole, "limits": limits}
+        told = {"counters_whole": whole, "limits": [laid_out(one, settings.zone, now) for one in found]}
         click.echo(msgspec.json.format(msgspec.json.encode(told)).decode())
         return
     if not sets:
         click.echo("No limits are set (limits, rate_limit).")
         return
-    for line in _lines(overview.limits, settings):
+    for line in _lines(found, settings):
         click.echo(line)
     if len(sets) > len(some):
         click.echo(f"\n{len(sets) - len(some):,} more: --limit {len(sets)} shows all.")
-    if not overview.whole:
+    if not whole:
         click.echo("Quotas are just being counted anew from the ledger: what is used is more than this.", err=True)
 
 
@@ -189,10 +192,10 @@ def _in_effect(settings: Settings) -> Iterator[LimitStore]:
         raise SystemExit(1) from None
 
 
-def _all_sets(rules: Rules, store: LimitStore) -> Sets:
-    """Give the sets of all that the config names, and of all that have used something."""
+def _all_sets(rules: Rules, store: LimitStore, labels: Collection[str]) -> Sets:
+    """Give the sets of all that the config names, and of all that have used something in windows with these labels."""
     found: dict[tuple[int, str], tuple[str, LimitSet]] = {}
-    seen = {windows.parts(window)[0] for window in store.all_windows()}
+    seen = {scope for scope, _, label in map(windows.parts, store.all_windows()) if label in labels}
     named = {f"{kind}:{name}" for kind, sets in rules.named.items() for name in sets}
     for whose in {*seen, *named, "all"}:
         text, _, name = whose.partition(":")

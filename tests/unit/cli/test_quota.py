@@ -139,10 +139,23 @@ def test_it_shows_those_that_are_asked_for(desk: Desk) -> None:
 
 
 def test_of_many_it_shows_some_and_says_how_many_there_are(desk: Desk) -> None:
-    said = desk.done("show", "--limit", "1")
+    for n in range(300):
+        window = (today(f"user:u{n:03}"), 1000, -1, -1, 0, 1, 0, 2**52)
+        desk.store.run([Admit(id=f"{n}", tokens=1, nanos=0, allow_unwhole=False, quotas=[window])])
 
-    assert "group:lab" in said or "user:alice" in said
-    assert "2 more: --limit 3 shows all." in said
+    said = desk.done("show")
+
+    assert {line.split()[0] for line in said.splitlines()[1:51]} > {"user:alice", "user:u000", "user:u010"}
+    assert "253 more: --limit 303 shows all." in said
+    assert len({scope for scope, _, _ in desk.shown()}) == 303
+
+
+def test_who_has_used_nothing_today_is_not_shown_unasked(desk: Desk) -> None:
+    window = ("user:bob:day:2020-01-01", 1000, -1, -1, 0, 1, 0, 2**52)
+    desk.store.run([Admit(id="long ago", tokens=1, nanos=0, allow_unwhole=False, quotas=[window])])
+
+    assert "user:bob" not in {scope for scope, _, _ in desk.shown()}
+    assert "user:bob" in {scope for scope, _, _ in desk.shown("--user", "bob")}
 
 
 def test_without_limits_it_says_so(desk: Desk) -> None:
