@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import redis
 
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.limits import LimitStore
@@ -32,19 +35,32 @@ def ledger(url: str) -> Iterator[Ledger]:
     it.close()
 
 
-@pytest.fixture(params=["valkey", "redis"])
-def limit_server(request: pytest.FixtureRequest) -> Valkey:
-    """An emptied server of each kind, for one test that neither stops nor kills it."""
+class Home(NamedTuple):
+    """A server, and connections to it that tests share, for making one costs as much as most of them."""
+
+    server: Valkey
+    client: redis.Redis
+    store: LimitStore
+
+
+@pytest.fixture(scope="session", params=["valkey", "redis"])
+def limit_home(request: pytest.FixtureRequest) -> Iterator[Home]:
+    """A server of each kind that a limit store can be on."""
     server: Valkey = request.getfixturevalue(f"session_{request.param}")
-    with server.client() as client:
-        client.flushall()
-    return server
+    with server.client() as client, closing(LimitStore(server.url, "t:", lease=60, timeout=5)) as store:
+        yield Home(server, client, store)
 
 
 @pytest.fixture
-def store(limit_server: Valkey) -> Iterator[LimitStore]:
+def limit_server(limit_home: Home) -> Valkey:
+    """An emptied server of each kind, for one test that neither stops nor kills it."""
+    limit_home.client.flushall()
+    return limit_home.server
+
+
+@pytest.fixture
+def store(limit_home: Home, limit_server: Valkey) -> LimitStore:
     """A limit store whose counters are whole, and empty."""
-    it = LimitStore(limit_server.url, "t:", lease=60, timeout=5)
-    it.recount(0, {})
-    yield it
-    it.close()
+    limit_home.store.ahead_ms = 0
+    limit_home.store.recount(0, {})
+    return limit_home.store

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import Any
+
 import pytest
 import redis
 
 from llm_one_api.limits.charging import Booking, Charge
 from llm_one_api.stores.limits import LimitStore
+from llm_one_api.stores.limits.client import Script
 from llm_one_api.stores.limits.messages import Admit, Amount, Boost, Counts, Renew
 from tests.harness.services import Valkey
 
@@ -247,17 +251,16 @@ class TestRecounting:
     def test_does_not_take_counters_for_whole_that_were_lost_meanwhile(
         self, store: LimitStore, limit_server: Valkey
     ) -> None:
-        pieces = store._call
+        class Emptied(LimitStore):
+            """Whose server loses its data before the last piece of a recount."""
 
-        def emptied_before_the_last(script: object, **message: object) -> bytes:
-            if message.get("last"):
-                empty(limit_server)
-            return pieces(script, **message)  # type: ignore[arg-type]
+            def _call(self, script: Script, **message: Any) -> bytes:
+                if message.get("last"):
+                    empty(limit_server)
+                return super()._call(script, **message)
 
-        store._call = emptied_before_the_last  # type: ignore[method-assign]
-
-        with pytest.raises(redis.DataError):
-            store.recount(1, {f"key:{n}:day:2026-11-24": Amount(1, 1, 1) for n in range(150)})
+        with closing(Emptied(limit_server.url, "t:", timeout=5)) as unlucky, pytest.raises(redis.DataError):
+            unlucky.recount(1, {f"key:{n}:day:2026-11-24": Amount(1, 1, 1) for n in range(150)})
 
         assert store.state() is None
 
@@ -281,9 +284,8 @@ def test_windows_of_users_with_odd_names_are_told_apart(store: LimitStore) -> No
 
 
 def test_two_installations_on_one_server_know_nothing_of_each_other(store: LimitStore, limit_server: Valkey) -> None:
-    other = LimitStore(limit_server.url, "tt:", timeout=5)
-    other.settle("a", [(1, charge("1"))])
+    with closing(LimitStore(limit_server.url, "tt:", timeout=5)) as other:
+        other.settle("a", [(1, charge("1"))])
 
-    assert store.all_windows() == []
-    assert [other.state(), list(store.pending())] == [None, [{}]]
-    other.close()
+        assert store.all_windows() == []
+        assert [other.state(), list(store.pending())] == [None, [{}]]

@@ -138,7 +138,8 @@ class Limiter:
         for booking in bookings:
             charge = booking.charge
             pending = self.pending.pop(charge.id, None)
-            if self.counted is not None and booking.seq > self.counted and (pending or booking.new):
+            is_first = pending is not None or (booking.new and charge.id not in self.seen)
+            if self.counted is not None and booking.seq > self.counted and is_first:
                 if pending is None:
                     held = self.holds.get(charge.id)
                     self._allow(charge, amount(held.charge) if held else ZERO)
@@ -146,8 +147,8 @@ class Limiter:
                     self.booked[window] = plus(self.booked[window], amount(charge))
             if pending is None:
                 self.holds.pop(charge.id, None)
-                if booking.new:
-                    self.seen.add(charge.id)
+            if is_first and booking.new is (pending is None):
+                self.seen.add(charge.id)
 
     def recount(self, seq: int, booked: Mapping[str, Amount], in_ledger: Iterable[str]) -> None:
         for call in in_ledger:

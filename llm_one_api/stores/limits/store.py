@@ -86,16 +86,18 @@ class LimitStore:
         seq: int,
         booked: Mapping[str, Amount],
         *,
+        among: Collection[str] | None = None,
         in_ledger: Collection[str] = (),
         boosts: Mapping[str, Boost] | None = None,
     ) -> str:
         """Set what is booked to what the ledger says up to record *seq*, beyond which it does not grow meanwhile.
 
-        Windows that are there and not in *booked* are booked nothing. Pending calls that are *in_ledger* are pending no
+        Windows *among* these (None: all that there are) and not in *booked* are booked nothing. Pending calls that are *in_ledger* are pending no
         more. The counters are whole then. Gives their epoch, a new one if they were not whole or the server began anew.
         Raises redis.DataError if the server lost its data meanwhile.
         """
-        rows = [(window, *booked.get(window, Amount())) for window in {*self.all_windows(), *booked}]
+        named = self.all_windows() if among is None else among
+        rows = [(window, *booked.get(window, Amount())) for window in {*named, *booked}]
         drop = list(in_ledger)
         pieces = range(0, max(1, len(rows), len(drop)), _AT_ONCE)
         ours, run_id = uuid4().hex, self.run_id()
