@@ -250,7 +250,8 @@ def test_windows_of_long_ago_are_left_alone(ledger: Ledger, store: LimitStore) -
     check_of(ledger, store).run()
 
     assert agrees
-    assert store.windows([old])[old].booked == times(1)
+    # Of these there may be a hundred thousand: whoever looks at them keeps the ledger from growing for half a minute.
+    assert store.windows([old])[old].booked == Amount(1, 1, 315_000)
 
 
 class Broken:

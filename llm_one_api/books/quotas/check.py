@@ -30,6 +30,7 @@ class Store(comparing.Store, Protocol):
         seq: int,
         booked: Mapping[str, Amount],
         *,
+        among: Collection[str] | None = None,
         in_ledger: Collection[str] = (),
         boosts: Mapping[str, Boost] | None = None,
     ) -> str:
@@ -78,15 +79,16 @@ class QuotaCheck:
     def reconcile(self) -> Comparison:
         """Put the store right where it says what the ledger does not; gives what was put right.
 
-        What differs is looked at again while the ledger keeps still, so that two who do this do it once.
+        What differs is looked at again while the ledger keeps still, so that two who do this do it once. That looks at
+        the windows that still matter alone: of those before there may be a hundred thousand.
         """
         spans = spans_that_matter(self._calendar, self._clock())
         found = compare(self._quotas, self._store, spans, self._wait)
         if found.agrees:
             return found
         with self._quotas.at_rest() as rest:
-            standing = rest.standing(spans, self._store.all_windows())
-            exact = differences(self._store, spans, rest.standing(spans), rest.in_ledger)
+            standing = rest.standing(spans)
+            exact = differences(self._store, spans, standing, rest.in_ledger)
             pending = exact.pending
             if not exact.trouble:  # what else differs now is only on its way to be booked
                 exact.windows = {
@@ -94,7 +96,9 @@ class QuotaCheck:
                 }
                 exact.pending = pending & found.pending
             if not exact.agrees:
-                self._store.recount(standing.seq, standing.booked, in_ledger=pending, boosts=standing.boosts)
+                self._store.recount(
+                    standing.seq, standing.booked, among=exact.names, in_ledger=pending, boosts=standing.boosts
+                )
         _say(exact, has_used=bool(standing.booked))
         return exact
 

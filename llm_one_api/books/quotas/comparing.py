@@ -52,8 +52,13 @@ class Comparison:
     pending: set[str] = field(default_factory=set)
     """Calls that are pending in the store though the ledger has them."""
     boosts: bool = False
-    compared: int = 0
-    """How many windows there are."""
+    names: Collection[str] = ()
+    """The windows that were looked at."""
+
+    @property
+    def compared(self) -> int:
+        """Count the windows."""
+        return len(self.names)
 
     @property
     def agrees(self) -> bool:
@@ -102,8 +107,7 @@ def differences(
 ) -> Comparison:
     """Tell where the store, as it is just now, differs from what the ledger says."""
     found = Comparison(trouble=_trouble(store, standing))
-    names = {*standing.booked, *(window for window in store.all_windows() if span_of(window) in spans)}
-    found.compared = len(names)
+    found.names = names = {*standing.booked, *(window for window in store.all_windows() if span_of(window) in spans)}
     for window, counts in store.windows(sorted(names)).items():
         expected = standing.booked.get(window, _NOTHING)
         if counts.booked != expected:

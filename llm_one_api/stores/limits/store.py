@@ -92,9 +92,9 @@ class LimitStore:
     ) -> str:
         """Set what is booked to what the ledger says up to record *seq*, beyond which it does not grow meanwhile.
 
-        Windows *among* these (None: all that there are) and not in *booked* are booked nothing. Pending calls that are *in_ledger* are pending no
-        more. The counters are whole then. Gives their epoch, a new one if they were not whole or the server began anew.
-        Raises redis.DataError if the server lost its data meanwhile.
+        Windows *among* these (None: all that there are) and not in *booked* are booked nothing. Pending calls that are
+        *in_ledger* are pending no more. The counters are whole then. Gives their epoch, a new one if they were not
+        whole or the server began anew. Raises redis.DataError if the server lost its data meanwhile.
         """
         named = self.all_windows() if among is None else among
         rows = [(window, *booked.get(window, Amount())) for window in {*named, *booked}]
