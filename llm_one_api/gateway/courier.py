@@ -24,6 +24,9 @@ TOGETHER = 64
 LOOK_EVERY = 1.0
 PATIENCE = 0.05
 """Seconds that the store has to answer."""
+AT_FIRST = 0.1
+"""Seconds that a call waits for the first answer of all: to find a server by its name and to log in takes steps, of
+which each may take its time. Later connections are made by who looks whether the store is back, so nobody waits."""
 _MOST_UNTOLD = 10_000
 """What is kept of what nobody waits for, while the store is away; a lease ends by itself."""
 
@@ -55,6 +58,10 @@ class Courier:
         self._told: deque[Renew | Done | Cancel] = deque()
         self._something = Event()
         self._busy = False
+        self._has_met = False
+        """Whether it is known if the store is there."""
+        self._is_late = False
+        """Whether the first answer takes long."""
         self._greenlet: Any = None
         self.away_since: float | None = None
         """When it was noticed (`time.time()`) that the store is away; None: it is there."""
@@ -75,13 +82,16 @@ class Courier:
 
     def ask(self, admit: Admit) -> Reply:
         """Have a call admitted. Raises Away; the store may have reserved all the same, until the lease ends."""
-        if self.away_since is not None:
+        if self.away_since is not None or (self._is_late and not self._has_met):
             raise Away(sent=False)
         waiter = AsyncResult()
         self._asked.append((admit, waiter))
         self._something.set()
-        reply: Reply | None = waiter.get()
+        reply: Reply | None = waiter.wait(None if self._has_met else AT_FIRST)
         if reply is None:
+            if not waiter.ready():
+                self._is_late = True
+                self._asked = deque(one for one in self._asked if one[1] is not waiter)
             raise Away(sent=True)
         return reply
 
@@ -103,6 +113,7 @@ class Courier:
             self._busy = True
             try:
                 replies = self._store.run([*told, *[admit for admit, _ in asked]])
+                self._has_met = True
                 for (_, waiter), reply in zip(asked, replies, strict=True):
                     waiter.set(reply)
             except Exception as error:  # whatever the client raises; who waits must not wait for ever
@@ -114,6 +125,7 @@ class Courier:
 
     def _await_return(self, error: Exception) -> None:
         """Look again and again until the store answers; meanwhile everybody is told at once."""
+        self._has_met = True
         self.away_since = time.time()
         log.error("limits.away", kind=type(error).__name__)
         self._let_go(list(self._asked))

@@ -159,6 +159,25 @@ def test_what_may_have_been_done_gives_back_no_minute_twice(courier: Courier, st
     ]
 
 
+def test_who_asks_first_waits_for_no_connection_that_takes_long(
+    courier: Courier, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "AT_FIRST", 0.02)
+    store.may_answer.clear()  # a name that is not found, say, which no connection's timeout ends
+    asking = gevent.spawn(ask_all, courier, ["1"])
+    until(lambda: store.began == 1)
+
+    assert ask_all(courier, ["2", "3"]) == [Away, Away]
+    assert asking.get(timeout=5) == [Away]
+    monkeypatch.setattr(courier_module, "AT_FIRST", 5)
+    assert ask_all(courier, ["told at once"]) == [Away]
+    store.may_answer.set()
+    until(lambda: bool(store.trips))
+
+    assert [type(reply) for reply in ask_all(courier, ["4"])] == [Reply]
+    assert [name for trip in store.trips for name in trip] == ["1", "4"]  # nothing is reserved for who has gone on
+
+
 def test_a_store_that_answers_nonsense_is_as_one_that_is_away(courier: Courier, store: Store) -> None:
     store.answers_nothing = True
 
