@@ -73,13 +73,17 @@ class Storm:
             self.done += 1
 
     def _check(self, ledger: Ledger, store: LimitStore, _number: int) -> None:
-        check = check_of(ledger, store, wait=lambda _: self._over.wait(0.01) and None)
+        check = check_of(ledger, store, wait=self._wait)
         while not self._over.is_set():
             try:
                 check.run()
             except redis.DataError:  # Redis lost its data while it was counted anew: the next one does it
                 continue
             self.checks += 1
+
+    def _wait(self, _seconds: float) -> None:
+        """Wait for what is under way to be booked, for less long than a check does."""
+        self._over.wait(0.01)
 
 
 @pytest.fixture

@@ -18,11 +18,14 @@ from llm_one_api.broker import JOBS, sender, waiting
 from llm_one_api.cli import embedded_valkey
 from llm_one_api.stores.journal.segments import ACKED, list_segments
 from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.stores.limits import LimitStore
+from llm_one_api.stores.limits.messages import Amount
 from tests.harness.processes import BIN, ROOT, wait_until
 from tests.harness.product import Product, config, product
 from tests.harness.upstream import Upstream, json_answer, scripted
 
 CALLS = 6
+EVER = "all:total:ever"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,8 @@ def provider() -> Iterator[Upstream]:
 @pytest.fixture(scope="module")
 def installed(provider: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     """One with some calls in its books, and its journal carried away."""
-    settings = config(provider.url, journal={"segment_seconds": 0.2})
+    limits = {"everyone": {"total": {"tokens": 10_000_000}}}
+    settings = config(provider.url, journal={"segment_seconds": 0.2}, limits=limits)
     with product(tmp_path_factory.mktemp("product"), settings) as it:
         for _ in range(CALLS):
             assert it.call().status_code == 200
@@ -96,6 +100,9 @@ def test_untouched_books_agree_and_that_is_said_in_a_line_a_check(installed: Pro
     assert f"segments   agree        calls in this machine's journal = records: {CALLS} calls" in said.stdout
     assert "sequence   agree        numbers given = records + deleted by retention: " in said.stdout
     assert f"rollups    agree        sums by quarters and hours = records: {CALLS} records" in said.stdout
+    assert (
+        "quotas     agree        quota sums = records; booked in Redis = quota sums - resets: 1 windows" in said.stdout
+    )
     assert f"memory     agree        the memory plugin's totals = records of its run: {CALLS} records" in said.stdout
     assert said.stdout.endswith("\nAll that was compared agrees.\n")
 
@@ -138,6 +145,23 @@ def test_live_totals_that_were_changed_are_found_alone_and_counted_anew(installe
     assert checks["memory"]["compared"]["records"] == CALLS
 
 
+def test_a_hint_has_what_redis_says_of_quotas_put_right(installed: Product) -> None:
+    url = embedded_valkey.url_of(installed.folder / "data")
+    assert url is not None
+    store, beat = LimitStore(url, "oneapi:"), sender(url, "oneapi:")
+    counter = f"oneapi:limits:w:{EVER}"
+    before = store.windows([EVER])[EVER].booked
+    with counted(installed) as client:
+        client.hincrby(counter, "bt", 5)
+
+    beat.send_task("quota.check", queue=JOBS, expires=60)
+    wait_until(lambda: store.windows([EVER])[EVER].booked == before, what="it is put right")
+    beat.close()
+    store.close()
+
+    assert before == Amount(170 * CALLS, CALLS, 0)
+
+
 def test_a_record_that_was_deleted_is_brought_back_from_the_journal_with_all_that_is_made_of_it(
     installed: Product,
 ) -> None:
@@ -151,7 +175,7 @@ def test_a_record_that_was_deleted_is_brought_back_from_the_journal_with_all_tha
     back = installed.record(lost["request_id"])
     sql(installed, "UPDATE ledger_seq SET deleted = deleted + 1")
     known, _ = states(installed)
-    assert differing(found) == {"segments", "sequence", "rollups", "memory"}
+    assert differing(found) == {"segments", "sequence", "rollups", "quotas", "memory"}
     assert [each["what"]["request_id"] for each in found["segments"]["differences"]] == [lost["request_id"]]
     assert (repaired, differing(left)) == (1, {"sequence"})
     assert back == lost
@@ -179,7 +203,8 @@ def test_however_many_ticks_come_each_job_runs_once_for_its_period(installed: Pr
     assert [each.ok for each in done] == [True, True]
     assert done[0].result == {"records": 0, "quarters": 0}
     assert done[1].result["checks"] == {
-        "segments": "agrees", "sequence": "agrees", "rollups": "agrees", "quotas": "elsewhere", "memory": "agrees", "set aside": "told",
+        "segments": "agrees", "sequence": "agrees", "rollups": "agrees", "quotas": "agrees", "memory": "agrees",
+        "set aside": "told",
     }  # fmt: skip
     assert [tuple(each) for each in tries] == [("audit", 1), ("retention", 1)]
 
@@ -203,7 +228,7 @@ def test_all_that_beat_sends_is_a_task_that_is_there_and_does_not_wait_for_ever(
     )
 
     assert said.stderr == ""
-    assert sorted(said.stdout.split()) == ["jobs.tick", "stats.deliver", "stats.deliver"]
+    assert sorted(said.stdout.split()) == ["jobs.tick", "quota.check", "stats.deliver", "stats.deliver"]
 
 
 def test_what_is_away_is_neither_agreement_nor_difference(installed: Product, tmp_path: Path) -> None:

@@ -31,6 +31,13 @@ def test_periodic_jobs_are_done_without_any_plugin() -> None:
     assert [entry["task"] for entry in beat_schedule([]).values()] == ["jobs.tick"]
 
 
+def test_quotas_are_looked_at_every_minute_where_there_are_any() -> None:
+    entry = beat_schedule([], quotas=True)["quotas"]
+
+    assert (entry["task"], entry["schedule"]) == ("quota.check", 60.0)
+    assert entry["options"] == {"queue": "jobs", "expires": 60.0}
+
+
 def test_no_job_is_taken_up_by_another_while_it_may_still_run() -> None:
     visible = celery_options("redis://localhost", "")["broker_transport_options"]["visibility_timeout"]
 

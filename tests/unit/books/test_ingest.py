@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,8 +11,10 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from llm_one_api.books.ingest import DEEPEST, ingest
+from llm_one_api.limits.charging import Booking
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
 from llm_one_api.stores.ledger.tables import refused_records
+from tests.harness.charges import charged
 from tests.harness.records import record
 
 
@@ -77,3 +79,15 @@ def test_nothing_is_acked_that_the_ledger_did_not_keep(ledger: Ledger) -> None:
         ingest(ledger, [line(1)], lambda: acked.append(1))
 
     assert acked == []
+
+
+def test_what_is_charged_is_booked_when_it_is_kept_and_before_it_is_acked(ledger: Ledger) -> None:
+    done: list[str] = []
+
+    def book(bookings: Sequence[Booking]) -> None:
+        done.extend(f"{each.charge.id} at {each.seq} of {ledger.last_seq()}" for each in bookings)
+
+    lines = [msgspec.json.encode(call).decode() for call in (record(1), charged(2))]
+    ingest(ledger, lines, lambda: done.append("acked"), book)
+
+    assert done == ["0193-00000002 at 2 of 2", "acked"]
