@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 
 import redis
@@ -90,6 +90,9 @@ class QuotasCheck:
         findings.compared["windows in Redis"] = found.compared
         for each in _of_redis(found):
             findings.add(each)
+        refused = sum(len(_refused(context, page.keys())) for page in limits.pending())
+        if refused:
+            findings.notes.append(f"{refused} calls count as used though the ledger refused them: see `set aside`")
         if found.trouble is None:
             for window, (booked, expected) in sorted(found.windows.items()):
                 _differ(findings, window, "ledger", expected, "Redis", booked)
@@ -107,6 +110,10 @@ def _of_redis(found: Comparison) -> Iterator[Difference]:
         yield Difference(what={"request_id": request_id}, says={"ledger": "there", "Redis": "pending"}, repairable=True)
     if found.boosts:
         yield Difference(what={"what": "boosts"}, says={"Redis": "not those of the ledger"}, repairable=True)
+
+
+def _refused(context: Context, ids: Collection[str]) -> set[str]:
+    return context.ledger.audit.known(ids) - context.ledger.quotas.in_ledger(ids)
 
 
 def _differ(findings: Findings, window: str, left: str, mine: Amount, right: str, theirs: Amount) -> None:

@@ -84,6 +84,18 @@ def test_what_redis_says_else_is_found_and_counted_anew(ledger: Ledger, limits: 
     assert again.state == "agrees"
 
 
+def test_calls_that_the_ledger_refused_are_told_and_no_difference(ledger: Ledger, limits: LimitStore) -> None:
+    check_of(ledger, limits).reconcile()
+    refused = charged(6, status=-1)
+    settle(limits, refused, charged(7))
+    ledger.ingest([refused])
+
+    found = CHECK.run(context(ledger, limits=limits))
+
+    assert found.state == "agrees"
+    assert found.notes == ["1 calls count as used though the ledger refused them: see `set aside`"]
+
+
 def test_counters_that_were_lost_are_one_difference(ledger: Ledger, limits: LimitStore) -> None:
     found = CHECK.run(context(ledger, limits=limits))
     CHECK.repair(context(ledger, limits=limits), found)
