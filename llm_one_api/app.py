@@ -124,6 +124,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
     ledger = Ledger(settings.ledger.url, keep_connections=False)
     redis = connect(settings.redis_url)
     condition = health.Condition()
+    are_whole = partial(_are_whole, settings, limits.courier) if limits else bool
     lookout = Lookout(
         journal,
         settings.journal_folder,
@@ -147,7 +148,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
         probes={
             "ledger": lookout.look_at_ledger,
             "redis": partial(_ping, settings.redis_url),
-            **({"limits": partial(lookout.look_at_limits, partial(_are_whole, settings))} if limits else {}),
+            **({"limits": partial(lookout.look_at_limits, are_whole)} if limits else {}),
         },
         chores=[forward.close_idle],
         beginnings=[limits.start] if limits else [],
@@ -226,8 +227,13 @@ def _look(settings: Settings, sets: Sets) -> Overview:
         return look(store, sets, Calendar(settings.zone), time.time())
 
 
-def _are_whole(settings: Settings) -> bool:
-    """Ask the limit store whether limits can be relied on, over a connection of this thread alone."""
+def _are_whole(settings: Settings, courier: Courier) -> bool:
+    """Ask the limit store whether limits can be relied on, over a connection of this thread alone.
+
+    It may answer this and yet not calls: where it can write nothing, or takes longer than they may wait.
+    """
+    if courier.away_since is not None:
+        return False
     with closing(LimitStore(settings.redis_url, settings.redis.key_prefix)) as store:
         return store.state() is not None or not settings.limit_rules().have_quotas
 

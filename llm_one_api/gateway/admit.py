@@ -111,7 +111,7 @@ class Limited:
     ) -> None:
         """Join the parts."""
         self._plans = plans
-        self._courier = courier
+        self.courier = courier
         self._leases = leases
         self._local = local
         self._calendar = calendar
@@ -125,13 +125,13 @@ class Limited:
 
     def start(self) -> None:
         """Begin, on this thread's hub."""
-        self._courier.start()
+        self.courier.start()
         self._leases.start()
 
     def stop(self) -> None:
         """End, having given back what is to be given back."""
         self._leases.stop()
-        self._courier.stop()
+        self.courier.stop()
 
     def reserve(self, call: Call, caller: Caller, endpoint: Endpoint, request: Request, target: Target) -> Grant:
         """Reserve all that the call may use, or nothing. Raises a GatewayError if it may not be made."""
@@ -150,10 +150,10 @@ class Limited:
         for _ in range(_TRIES):
             asked = _asked(call.id, plan, permit, tokens, allow_unwhole=self._allows_without(plan))
             try:
-                reply = self._courier.ask(asked)
+                reply = self.courier.ask(asked)
                 if reply.code == "refused" and reply.kind == "concurrent":
                     gevent.sleep(ON_ITS_WAY)
-                    reply = self._courier.ask(asked)
+                    reply = self.courier.ask(asked)
             except Away as away:
                 if away.sent:
                     self._leases.forget(call.id, plan)

@@ -27,6 +27,8 @@ PATIENCE = 0.05
 AT_FIRST = 0.1
 """Seconds that a call waits for the first answer of all: to find a server by its name and to log in takes steps, of
 which each may take its time. Later connections are made by who looks whether the store is back, so nobody waits."""
+A_LOOK = Renew(id="look", tokens=0, nanos=0, windows=(), concurrent=["look"])
+"""Writes something: a replica, or a server without memory left, answers whatever does not."""
 _MOST_UNTOLD = 10_000
 """What is kept of what nobody waits for, while the store is away; a lease ends by itself."""
 
@@ -138,7 +140,7 @@ class Courier:
     def _answers(self) -> bool:
         gevent.sleep(LOOK_EVERY)
         try:
-            self._store.run([])
+            self._store.run([A_LOOK])
         except Exception:  # whatever the client raises
             return False
         return True

@@ -11,7 +11,7 @@ from gevent.event import Event
 
 from llm_one_api.gateway import courier as courier_module
 from llm_one_api.gateway.courier import Away, Courier
-from llm_one_api.stores.limits.messages import Admit, Cancel, Done, Op, Reply
+from llm_one_api.stores.limits.messages import Admit, Cancel, Done, Op, Renew, Reply
 
 
 class Store:
@@ -20,6 +20,7 @@ class Store:
     def __init__(self) -> None:
         self.trips: list[list[str]] = []
         self.done: list[Done] = []
+        self.looks: list[Renew] = []
         self.away = False
         self.began = 0
         self.answers_nothing = False
@@ -33,7 +34,8 @@ class Store:
         if self.away:
             raise redis.TimeoutError("no answer")
         self.done += [op for op in ops if isinstance(op, Done)]
-        self.trips.append([op.id for op in ops])  # type: ignore[attr-defined]
+        self.looks += [op for op in ops if isinstance(op, Renew)]
+        self.trips.append([op.id for op in ops if not isinstance(op, Renew)])  # type: ignore[attr-defined]
         if self.answers_nothing:
             return []
         return [Reply("admitted", int(op.id), whole=True) for op in ops if isinstance(op, Admit)]
@@ -130,6 +132,7 @@ def test_it_comes_back_by_itself_and_what_was_to_be_said_is_said_then(courier: C
     store.away = False
     until(lambda: courier.away_since is None)
 
+    assert [list(look.concurrent) for look in store.looks] == [["look"]]  # a store that cannot write is away
     assert isinstance(ask_all(courier, ["2"])[0], Reply)
     assert [name for trip in store.trips for name in trip] == ["ended", "2"]
 
