@@ -296,8 +296,8 @@ def test_any_interleaving_keeps_the_limits_and_leaks_nothing(limit_server: Valke
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=70,
-            stateful_step_count=50,
+            max_examples=60,
+            stateful_step_count=40,
             deadline=None,
             database=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -152,6 +152,14 @@ class TestBooking:
 
         assert is_charged(store, booked=1)
 
+    def test_the_first_copy_is_booked_once_also_where_the_second_was_before_it(self, store: LimitStore) -> None:
+        store.settle("a", [(50, charge("1"))])
+
+        for new in (False, True, False):
+            store.book([booking("1", 1, new=new)])
+
+        assert is_charged(store, booked=1)
+
     def test_a_record_that_was_there_already_is_booked_if_it_is_still_pending(self, store: LimitStore) -> None:
         store.settle("a", [(50, charge("1"))])
 
@@ -200,6 +208,13 @@ class TestRecounting:
         found = store.windows([DAY, EVER, "user:bob:day:2026-11-24"])
         assert [counts.booked for counts in found.values()] == [(70, 10, 3), (0, 0, 0), (0, 0, 0)]
         assert sorted(store.all_windows()) == sorted(WINDOWS)
+
+    def test_of_some_windows_leaves_the_others_as_they_are(self, store: LimitStore) -> None:
+        store.book([booking("1", 1)])
+
+        store.recount(5, {}, among=[DAY])
+
+        assert [counts.booked for counts in store.windows(WINDOWS).values()] == [(0, 0, 0), (7, 1, 0)]
 
     def test_leaves_what_is_held_and_pending_but_for_what_is_in_the_ledger(self, store: LimitStore) -> None:
         admit(store, "1")

@@ -56,14 +56,9 @@ class Client:
 
     @staticmethod
     def _ask(connection: Any, command: Any) -> Any:
+        # Under gevent, a hub that was busy with something else looks at the socket before it tells of the time.
         connection.send_packed_command(command if isinstance(command, list) else [command])
-        try:
-            return connection.read_response(disable_decoding=True, disconnect_on_error=False)
-        except redis.TimeoutError:
-            # A hub that was busy with something else tells of the time before it looks at the socket.
-            if not connection.can_read(0):
-                raise
-            return connection.read_response(disable_decoding=True, disconnect_on_error=False)
+        return connection.read_response(disable_decoding=True, disconnect_on_error=False)
 
     def close(self) -> None:
         """Throw the connection away."""
