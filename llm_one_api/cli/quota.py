@@ -224,7 +224,7 @@ def _row(limit: Limit, settings: Settings) -> tuple[str, ...]:
         limit.period or "-",
         {"cost": "USD", "concurrent": "at a time"}.get(limit.kind, limit.kind),
         *(numbers if not is_rate else [*numbers[:2], "-", numbers[3]]),
-        "never" if limit.resets_at is None else "-" if is_rate else local(limit.resets_at, settings.zone),
+        "-" if is_rate else "never" if limit.resets_at is None else local(limit.resets_at, settings.zone),
         ", ".join(remarks),
     )
 

@@ -23,6 +23,8 @@ MAX_DEPTH = 32
 MAX_VALUES = 100_000
 _SHOWN = 60
 _BY_FINGERPRINT = ("limits", "keys")
+_SK = "sk-"
+"""A name that begins so may be a key, wherever it stands."""
 _NO_TAGS = "a tag (!…) is not allowed: a config holds plain text, numbers, lists and mappings"
 _TAG = "tag:yaml.org,2002:"
 _TEXTS = {_TAG + kind for kind in ("str", "value", "merge")}
@@ -88,7 +90,8 @@ def dotted(path: Keys) -> str:
     """Write *path* for a person."""
     if path[:2] == _BY_FINGERPRINT and not all(name.startswith("key_") for name in path[2:3]):
         path = _BY_FINGERPRINT  # what stands there may be the key itself
-    parts = (key if len(key) <= _SHOWN else key[: _SHOWN - 1] + "…" for key in path)
+    longest = (len(_SK) if name.startswith(_SK) else _SHOWN - 1 for name in path)
+    parts = (name if len(name) <= most + 1 else name[:most] + "…" for name, most in zip(path, longest, strict=True))
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in ".".join(parts)) or "the file"
 
 

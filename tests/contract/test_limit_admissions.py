@@ -181,6 +181,15 @@ class TestShadows:
         ]
         assert held(store) == (10, 1, 0)
         assert store.minutes([("all", "rpm"), ("all", "tpm")])[1].used == 10
+        assert (list(reply.requests), list(reply.tokens)) == ([], [])
+
+    def test_hide_no_real_rate(self, store: LimitStore) -> None:
+        rates = [("all", "rpm", 1, 1, SHADOW), ("user:alice", "rpm", 9, 1, REJECT), ("all", "tpm", 9, 1, SHADOW)]
+
+        reply = ask(store, admit("1", rates=rates))
+
+        assert list(reply.requests)[:2] == [9, 8]
+        assert list(reply.tokens) == []
 
 
 class TestThrottle:

@@ -123,7 +123,7 @@ def test_it_shows_what_is_used_of_whom_and_what_is_left(desk: Desk) -> None:
     assert ["user:alice", "day", "tokens", "1000", "400", "50", "550"] in [row[:7] for row in rows]
     assert ["user:alice", "day", "USD", "2.5", "1.25", "0", "1.25"] in [row[:7] for row in rows]
     assert ["user:alice", "minute", "requests", "60", "0", "-", "60", "-"] in rows
-    assert ["all", "-", "at", "a", "time", "7", "0", "-", "7", "never"] in rows
+    assert ["all", "-", "at", "a", "time", "7", "0", "-", "7", "-"] in rows
     assert next(row[-1] for row in rows if row[0] == "group:lab") == "throttle"
     assert all(row[7].endswith("T00:00:00+08:00") for row in rows if row[1] in {"day", "month"})
 

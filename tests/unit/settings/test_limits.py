@@ -334,6 +334,17 @@ def test_nor_is_it_where_something_else_is_wrong_too(config: Loader, inside: str
     assert {fault.partition(" ")[0] for fault in faults} == {"limits.keys"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["users: {sk-S3CRET: {a: 1}}", "groups: {sk-S3CRET: 5}", "models: {sk-S3CRET: {}}", "each_key: {sk-S3CRET: 1}"],
+)
+def test_nor_is_one_that_stands_where_a_name_should(config: Loader, text: str) -> None:
+    [fault] = config.faults(f"limits: {{{text}}}")
+
+    assert "S3CRET" not in fault
+    assert ".sk-…" in fault
+
+
 @pytest.mark.parametrize("name", ["key_3f9a1c2", "key_3F9A1C22", "key_3f9a1c223", "key_", "''"])
 def test_a_slip_in_a_fingerprint_is_taken_for_one(config: Loader, name: str) -> None:
     [fault] = config.faults(f"limits: {{keys: {{{name}: {{}}}}}}")

@@ -11,7 +11,7 @@ local function boosted(limit, window, unit)
   return limit
 end
 
--- Of all minutes of a kind, keep the one of which the least remains.
+-- Of all minutes of a kind that refuse, keep the one of which the least remains: a trial is not told.
 local function nearer(standing, limit, found)
   local remains = math.max(0, limit - found.sum)
   if not standing[1] or remains < standing[2] then
@@ -45,7 +45,7 @@ local function admit(op)
     if found.sum + amount > limit then
       refuse(action, kind, counted[kind], limit, found.sum, 0, retry_in(found, limit, amount))
     end
-    charged[#charged + 1] = {found, limit, amount, kind}
+    charged[#charged + 1] = {found, limit, amount, kind, action}
     counted[kind] = counted[kind] + 1
   end
   for n, slot in ipairs(slots) do
@@ -98,7 +98,9 @@ local function admit(op)
     end
   end
   local requests, of_tokens = {}, {}
-  for _, c in ipairs(charged) do nearer(c[4] == 'rpm' and requests or of_tokens, c[2], c[1]) end
+  for _, c in ipairs(charged) do
+    if c[5] ~= SHADOW then nearer(c[4] == 'rpm' and requests or of_tokens, c[2], c[1]) end
+  end
   local r = refusal or {'', 0, 0, 0, 0, 0}
   return {refusal and 'refused' or 'admitted', now, whole, r[1], r[2], r[3], r[4], r[5], r[6], requests, of_tokens, shadows}
 end
