@@ -11,9 +11,11 @@ from llm_one_api.dialects.told import NOTHING, Told
 from llm_one_api.dialects.usage import UNKNOWN, Measured
 from llm_one_api.errors import GatewayError, Overloaded
 from llm_one_api.gateway.counts import Counting, Counts, Fill, speed
-from llm_one_api.limits.charging import tokens_of
+from llm_one_api.limits.charging import UNANSWERED, tokens_of
 from llm_one_api.stores.journal.entries import Opened
 from llm_one_api.values import NO_MODEL, NO_USAGE, Attempt, Call, Caller, Outcome, Permit, Target, Usage, UsageRecord
+
+_NOTHING_USED = Usage(total_tokens=0)
 
 
 class Journal(Protocol):
@@ -95,7 +97,7 @@ class Entry:
         duration = time.monotonic() - started
         ttft = None if self.first_byte_at is None else self.first_byte_at - started
         permit = opened.permit
-        self._grant.release(usage)
+        self._grant.release(_NOTHING_USED if usage is None and outcome in UNANSWERED else usage)
         record = UsageRecord(
             request_id=opened.request_id,
             at=opened.at,

@@ -13,7 +13,7 @@ from llm_one_api.values import Outcome, Permit, Usage, UsageRecord, Value
 _PLACES = 9
 _MOST = 2**50
 """No charge is more: a figure that says so is wrong, and Redis' Lua could not tell it from its neighbours."""
-_UNANSWERED: frozenset[Outcome] = frozenset({"client_error", "upstream_error", "rejected"})
+UNANSWERED: frozenset[Outcome] = frozenset({"client_error", "upstream_error", "rejected"})
 """The outcomes of calls that used nothing, unless they tell a usage."""
 
 _exact = Context(prec=300, rounding=ROUND_CEILING)
@@ -51,7 +51,7 @@ def tokens_of(outcome: Outcome, usage: Usage, permit: Permit) -> int:
     if usage.total_tokens is not None:
         return usage.total_tokens
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
-    if prompt is None and completion is None and outcome in _UNANSWERED:
+    if prompt is None and completion is None and outcome in UNANSWERED:
         return 0
     return (permit.input_tokens if prompt is None else prompt) + (completion or 0)
 
