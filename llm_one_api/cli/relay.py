@@ -33,6 +33,8 @@ _PATIENCE = 0.25
 """Seconds for an answer of the limit store: the sending waits meanwhile."""
 _HINT_EXPIRES = 60.0
 """Seconds. Beat hints every minute besides."""
+_ENOUGH_HINTS = 4
+"""Where so many wait, one more says nothing: while no worker works, the queue must not grow."""
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +133,8 @@ def _limits(loaded: settings.Settings) -> LimitStore | None:
 
 
 def _hint_quota_check(celery: Celery) -> None:
-    celery.send_task("quota.check", queue=JOBS, expires=_HINT_EXPIRES)
+    if waiting(celery, JOBS) < _ENOUGH_HINTS:
+        celery.send_task("quota.check", queue=JOBS, expires=_HINT_EXPIRES)
 
 
 class Endings:

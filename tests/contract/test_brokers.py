@@ -16,8 +16,8 @@ import redis
 from celery import Celery
 
 from llm_one_api.books.relay.relay import Relay, RelayOptions
-from llm_one_api.broker import DELIVER, INGEST, waiting
-from llm_one_api.cli.relay import _publisher
+from llm_one_api.broker import DELIVER, INGEST, JOBS, waiting
+from llm_one_api.cli.relay import _hint_quota_check, _publisher
 from llm_one_api.stores.counters import Acks, connect
 from llm_one_api.stores.journal import Journal
 from llm_one_api.stores.ledger.ledger import Ledger
@@ -214,6 +214,13 @@ def test_how_many_wait_is_told(at: Broker, app: Celery) -> None:
         app.send_task("stats.deliver", ["log"], queue=DELIVER, expires=NEVER)
 
     assert waiting(app, DELIVER) == 3
+
+
+def test_hints_at_the_quota_check_do_not_pile_up_while_nobody_does_it(app: Celery) -> None:
+    for _ in range(10):
+        _hint_quota_check(app)
+
+    assert waiting(app, JOBS) == 4
 
 
 def test_records_are_in_a_messages_body_and_nowhere_else(

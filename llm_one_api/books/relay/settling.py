@@ -85,7 +85,7 @@ class Settling:
         most_kept: int = MOST_KEPT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Charge *priced* records to *store*; *hint* at the quota check where the counters are not whole.
+        """Charge *priced* records to *store*; *hint* at the quota check where the counters may not be whole.
 
         *unacked* gives all batches that may not be in the ledger: they are settled anew when the counters were lost.
         *most_kept* charges wait in memory; those beyond wait as places in the journal.
@@ -149,14 +149,15 @@ class Settling:
         if self.link.away and now < self.link.ask_at:
             return False
         must_look = self._heard and now >= self._look_at and self._unacked()
-        if not (self._waiting or self._left or self._unmark or must_look):
+        if not (self._waiting or self._left or self._unmark or must_look or self.link.away):
             return False
         try:
             more = self._settle(now + _LONGEST_TURN)
         except Exception as error:
             self.link.failed(error, self._clock())
             return False
-        self.link.worked()
+        if self.link.worked():  # ingest has not booked meanwhile; or the store began anew, with counters of the past
+            self._ask_for_a_check(self._clock())
         return more
 
     def _settle(self, deadline: float) -> bool:
@@ -218,17 +219,22 @@ class Settling:
         """Take note of how the counters are; True: all that is not acked is to be settled anew."""
         now = self._clock()
         self._look_at = now + _LOOK_SECONDS
-        if epoch is None and now >= self._hint_at:
-            self._hint_at = now + _HINT_SECONDS
-            try:
-                self._hint()
-            except Exception as error:  # beat looks every minute besides
-                log.info("relay.no_hint", error=type(error).__name__)
+        if epoch is None:
+            self._ask_for_a_check(now)
         is_other = self._heard and epoch != self._epoch
         self._heard, self._epoch = True, epoch
         if is_other:
             self._begin_anew()
         return is_other
+
+    def _ask_for_a_check(self, now: float) -> None:
+        if now < self._hint_at:
+            return
+        self._hint_at = now + _HINT_SECONDS
+        try:
+            self._hint()
+        except Exception as error:  # beat looks every minute besides
+            log.info("relay.no_hint", error=type(error).__name__)
 
     def _begin_anew(self) -> None:
         """Wait to settle all that the ledger may not have: the counters do not know of it, or will not.

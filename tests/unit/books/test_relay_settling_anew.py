@@ -141,6 +141,29 @@ def test_the_quota_check_is_asked_for_now_and_then_while_the_counters_are_not_wh
     assert len(store.times) == 150
 
 
+def test_the_quota_check_is_asked_for_when_the_store_is_back_also_where_nothing_waits_any_more(
+    make: Callable[..., Journal], relay: Callable[..., Relay], store: Charged, clock: Clock
+) -> None:
+    hints: list[float] = []
+    journal = make()
+    it = relay(hint_quota_check=lambda: hints.append(clock.now))
+    store.away = True
+    journal.close(ended("a"))
+    kill(journal)
+    clock.now += 1
+    settle(it)
+    assert it.settling is not None
+    before = (it.settling.link.away, it.settling.unsettled, list(hints))
+
+    store.away = False
+    clock.now += 10
+    turn(it)
+
+    assert before == (True, 0, [])
+    assert not it.settling.link.away
+    assert hints == [clock.now]
+
+
 def test_what_was_charged_meanwhile_is_not_charged_twice_when_the_counters_are_whole_again(
     make: Callable[..., Journal], relay: Callable[..., Relay], store: Charged, sink: Sink
 ) -> None:
