@@ -14,7 +14,7 @@ import openai
 import pytest
 import requests
 
-from llm_one_api.stores.journal.entries import Closed
+from llm_one_api.stores.journal.entries import Closed, Ended
 from llm_one_api.stores.journal.segments import ACKED
 from tests.harness.calls import entries
 from tests.harness.processes import free_port, wait_until
@@ -421,8 +421,11 @@ def test_a_stop_ends_streams_with_an_error_event_and_records_them(
         read_until(sock, b"shutting_down")
         code = it.process.popen.wait(20)
         journal = it.folder / "data" / "journal"
-        closed = [each.record for each in [*entries(journal), *entries(journal / ACKED)] if isinstance(each, Closed)]
+        # Its tokens may still have been counted when `up` had no more time for it; then all but those is recorded.
+        kept = [
+            each.record for each in [*entries(journal), *entries(journal / ACKED)] if isinstance(each, Ended | Closed)
+        ]
 
         idle.close()
         assert code == 0
-        assert [each.outcome for each in closed if each.request_id == request_id_of(seen)] == ["aborted"]
+        assert {each.outcome for each in kept if each.request_id == request_id_of(seen)} == {"aborted"}
