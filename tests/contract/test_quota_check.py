@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from structlog.testing import capture_logs
 
 from llm_one_api.books.quotas import booking
 from llm_one_api.books.quotas.booking import Booker
+from llm_one_api.books.quotas.check import QuotaCheck
 from llm_one_api.limits.charging import Booking
 from llm_one_api.limits.rules import Amounts, Kind, LimitSet, Rules
 from llm_one_api.stores.ledger.ledger import Ledger
@@ -223,6 +225,21 @@ def test_most_and_all_of_a_limit_used_is_said_once_each(ledger: Ledger, store: L
         (MONTH, "cost", 100),
     ]
     assert {event["used"] for event in second if event["unit"] == "cost"} == {"0.00063"}
+
+
+def test_what_is_used_up_in_the_last_moments_of_a_day_is_said_on_the_next(ledger: Ledger, store: LimitStore) -> None:
+    midnight = AT.replace(day=13, hour=0, minute=0, second=0, microsecond=0).timestamp()
+    rules = Rules(each={"user": LimitSet(day=Amounts(tokens=170))})
+    ledger.ingest([charged(1)])
+
+    said: list[list[int]] = []
+    for now in (midnight + 30, midnight + 90, midnight + 7200):
+        check = QuotaCheck(ledger.quotas, store, rules, ZoneInfo("UTC"), clock=lambda now=now: now)  # type: ignore[misc]
+        with capture_logs() as logs:
+            check.announce()
+        said.append([event["percent"] for event in logs if event["window"] == DAY])
+
+    assert said == [[80, 100], [], []]
 
 
 def test_what_is_added_to_a_limit_counts_and_who_is_exempt_is_not_named(ledger: Ledger, store: LimitStore) -> None:

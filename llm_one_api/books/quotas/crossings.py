@@ -12,6 +12,8 @@ from llm_one_api.stores.limits.overview import amount_of, plain
 from llm_one_api.values import Value
 
 PERCENTS = (80, 100)
+_LATE = 3600.0
+"""Seconds after its end in which a window is still looked at: a day's last calls come to the ledger on the next."""
 
 
 class Crossed(Value, frozen=True, kw_only=True):
@@ -43,8 +45,14 @@ def _is_exempt(rules: Rules, kind: Kind, name: str) -> bool:
 
 
 def _open(quotas: Quotas, calendar: Calendar, now: float) -> Standing:
-    """Tell what is booked of the windows that are open."""
-    return quotas.standing({f"{period}:{calendar.at(period, now).label}" for period in ("day", "month", "total")})
+    """Tell what is booked of the windows that are open, or were until lately."""
+    return quotas.standing(
+        {
+            f"{period}:{calendar.at(period, at).label}"
+            for period in ("day", "month", "total")
+            for at in (now - _LATE, now)
+        }
+    )
 
 
 def _found(standing: Standing, rules: Rules, now: float) -> Iterator[Crossed]:
