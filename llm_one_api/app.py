@@ -35,6 +35,7 @@ from llm_one_api.gateway.route import Route
 from llm_one_api.gateway.watch import Bounds, Watch
 from llm_one_api.limits.windows import Calendar
 from llm_one_api.plugins import manager, memory
+from llm_one_api.pricing.rates import MOST
 from llm_one_api.settings import Settings, load
 from llm_one_api.stores.counters import connect
 from llm_one_api.stores.journal.writer import Journal
@@ -48,6 +49,10 @@ from llm_one_api.web.lookout import Lookout
 from llm_one_api.web.off_hub import on_disk
 from llm_one_api.web.own_relay import LIFELINE
 from llm_one_api.web.proxy import Proxy
+
+_HEARD = {"transcriptions", "translations"}
+_FEW = 2
+"""Tokens: where so many have no cost, no price is known; where more have none, it may be too high for a cost."""
 
 
 class NoSessions(SessionInterface):
@@ -204,7 +209,17 @@ def limited(settings: Settings) -> Limited | None:
 def _price(
     price: Callable[[UsageRecord], UsageRecord], target: Target, endpoint: str, own: int, out: int
 ) -> Decimal | None:
-    """Tell what a call would cost, by the price of a record with such a usage."""
+    """Tell what a call would cost, by the price of a record with such a usage; None: no price is known.
+
+    Nobody knows yet how many images it makes or how long its audio is: it is taken for one image, and no audio.
+    """
+    used = Usage(
+        prompt_tokens=own,
+        completion_tokens=out,
+        total_tokens=own + out,
+        images=1 if endpoint.startswith("image") else None,
+        audio_seconds=0.0 if endpoint in _HEARD else None,
+    )
     record = UsageRecord(
         request_id="",
         at=datetime.now(UTC),
@@ -215,10 +230,13 @@ def _price(
         endpoint=endpoint,
         outcome="success",
         upstream=target.upstream.name,
-        usage=Usage(prompt_tokens=own, completion_tokens=out, total_tokens=own + out),
+        usage=used,
         usage_source="estimated",
     )
-    return price(record).cost
+    cost = price(record).cost
+    if cost is None and own + out > _FEW and _price(price, target, endpoint, min(own, 1), min(out, 1)) is not None:
+        return MOST  # its price is known, and it comes to more than any call's cost
+    return cost
 
 
 def _look(settings: Settings, sets: Sets) -> Overview:
