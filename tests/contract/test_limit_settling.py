@@ -167,10 +167,14 @@ class TestBooking:
 
         assert is_charged(store, booked=1)
 
-    def test_one_that_was_never_settled_is_booked_and_holds_nothing_and_is_not_settled_any_more(
-        self, store: LimitStore
-    ) -> None:
+    def test_one_that_was_never_settled_is_booked_and_holds_nothing(self, store: LimitStore) -> None:
         admit(store, "1")
+
+        store.book([booking("1", 1)])
+
+        assert is_charged(store, booked=1)
+
+    def test_what_was_booked_before_it_was_settled_is_not_settled_any_more(self, store: LimitStore) -> None:
         store.book([booking("1", 1)])
 
         store.settle("a", [(50, charge("1"))])
@@ -193,9 +197,11 @@ class TestBooking:
         store.settle("a", [(50, charge("1"))])
         store.book([booking("1", 1), booking("2", 2)])
         store.settle("a", [(90, charge("2"))])
+        before = is_charged(store)
 
         store.recount(2, {window: Amount(14, 2, 0) for window in WINDOWS})
 
+        assert before
         assert is_charged(store, booked=2)
 
 

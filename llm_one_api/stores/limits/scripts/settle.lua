@@ -12,7 +12,7 @@ for _, charge in ipairs(asked.charges) do
       if asked.adopted then see(id) end
     end
   end
-  if not asked.adopted and at > mark then mark = at end
+  if at > mark then mark = at end
 end
 if not asked.adopted and #asked.charges > 0 then redis.call('HSET', P .. 'marks', asked.segment, int(mark)) end
 for _, segment in ipairs(asked.freed) do redis.call('HDEL', P .. 'marks', segment) end
