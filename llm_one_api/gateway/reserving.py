@@ -26,6 +26,9 @@ _HEAD = 100
 """Bytes: in them a data URL tells what it is, or stands the name before a string."""
 _NAMED_DATA = re.compile(rb'"(?:data|file_data)"\s*:\s*"\Z')
 _MANY = 50_000
+_NAMED_TEXT = re.compile(rb'"(?:text|content|prompt|input|instructions|system|arguments|output)"\s*:\s*"\Z')
+"""What a model reads letter by letter, whatever it begins with."""
+_BASE64 = re.compile(rb"[A-Za-z0-9+/=_\\-]*")
 _ONE_OR_MANY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -109,8 +112,17 @@ def _data(body: bytes) -> tuple[int, int]:
             at += _LONG
         else:
             end = body.find(b'"', at)
-            if end >= 0 and (b";base64," in body[at : at + _HEAD] or _NAMED_DATA.search(body[max(0, at - _HEAD) : at])):
+            if end >= 0 and _is_data(body, at, end):
                 size += end - at
                 pieces += 1
             at = end + 1 if end >= 0 else len(body)
     return size, pieces
+
+
+def _is_data(body: bytes, at: int, end: int) -> bool:
+    """Whether the long string from *at* to *end* is data: by its name or its beginning, and by a look at its middle."""
+    name = body[max(0, at - _HEAD) : at]
+    if _NAMED_TEXT.search(name) or not (b";base64," in body[at : at + _HEAD] or _NAMED_DATA.search(name)):
+        return False
+    middle = (at + end) // 2
+    return _BASE64.fullmatch(body, middle, min(middle + _HEAD, end)) is not None

@@ -93,6 +93,16 @@ def test_text_that_looks_like_data_counts_as_text(text: str) -> None:
     assert estimate(text) >= len(text) // 4
 
 
+def test_a_text_cannot_pass_for_data() -> None:
+    words, noise = "so,it,goes,on,and,on," * 2000, "data:text/plain;base64," + DATA[:50_000]
+    named = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": words}}
+
+    assert estimate([named]) >= len(words) // 4
+    assert estimate(noise) >= len(noise) // 4
+    assert estimate([{"type": "text", "text": noise}]) >= len(noise) // 4
+    assert estimate([{"type": "document", "source": {"type": "text", "data": "\u4e2d" * 3000}}]) >= 2500
+
+
 def test_short_data_counts_as_text() -> None:
     assert estimate([{"type": "input_audio", "input_audio": {"data": DATA[:1000]}}]) < DATA_TOKENS
 
