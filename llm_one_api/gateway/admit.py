@@ -154,9 +154,7 @@ class Limited:
                 if reply.code == "refused" and reply.kind == "concurrent":
                     gevent.sleep(ON_ITS_WAY)
                     reply = self.courier.ask(asked)
-            except Away as away:
-                if away.sent:
-                    self._leases.forget(call.id, plan)
+            except Away:
                 return self._without_store(call, target, plan, permit, tokens)
             if reply.code != "stale":
                 return self._decided(call, target, plan, permit, tokens, reply)

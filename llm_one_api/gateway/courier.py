@@ -36,11 +36,6 @@ _MOST_UNTOLD = 10_000
 class Away(Exception):
     """The limit store does not answer."""
 
-    def __init__(self, *, sent: bool) -> None:
-        super().__init__()
-        self.sent = sent
-        """Whether it may have done what was asked all the same."""
-
 
 class Store(Protocol):
     """What the courier needs of the limit store."""
@@ -83,18 +78,22 @@ class Courier:
             self._greenlet = None
 
     def ask(self, admit: Admit) -> Reply:
-        """Have a call admitted. Raises Away; the store may have reserved all the same, until the lease ends."""
+        """Have a call admitted. Raises Away; what the store may have reserved all the same is given back to it then."""
         if self.away_since is not None or (self._is_late and not self._has_met):
-            raise Away(sent=False)
+            raise Away
         waiter = AsyncResult()
         self._asked.append((admit, waiter))
         self._something.set()
-        reply: Reply | None = waiter.wait(None if self._has_met else AT_FIRST)
-        if reply is None:
-            if not waiter.ready():
-                self._is_late = True
+        reply: Reply | None = None
+        try:
+            reply = waiter.wait(None if self._has_met else AT_FIRST)
+            if reply is None:
+                self._is_late = not waiter.ready()
+                raise Away
+        finally:  # also of a call that is killed while it waits
+            if reply is None:
                 self._asked = deque(one for one in self._asked if one[1] is not waiter)
-            raise Away(sent=True)
+                self.tell(Cancel(id=admit.id, concurrent=[slot[0] for slot in admit.concurrent]))
         return reply
 
     def tell(self, op: Renew | Done | Cancel) -> None:

@@ -103,10 +103,6 @@ class Leases:
             scopes = [limit.scope for limit in lease.plan.concurrent]
             self._courier.tell(Cancel(id=lease.call_id, concurrent=scopes))
 
-    def forget(self, call_id: str, plan: Plan) -> None:
-        """Give back what the store may have reserved without saying so."""
-        self._courier.tell(Cancel(id=call_id, concurrent=[limit.scope for limit in plan.concurrent]))
-
     def _leave(self, lease: Lease) -> None:
         for limit in lease.plan.concurrent:
             self._local.leave(limit.scope)

@@ -21,6 +21,7 @@ class Store:
         self.trips: list[list[str]] = []
         self.done: list[Done] = []
         self.looks: list[Renew] = []
+        self.cancelled: list[str] = []
         self.away = False
         self.began = 0
         self.answers_nothing = False
@@ -34,6 +35,7 @@ class Store:
         if self.away:
             raise redis.TimeoutError("no answer")
         self.done += [op for op in ops if isinstance(op, Done)]
+        self.cancelled += [op.id for op in ops if isinstance(op, Cancel)]
         self.looks += [op for op in ops if isinstance(op, Renew)]
         self.trips.append([op.id for op in ops if not isinstance(op, Renew)])  # type: ignore[attr-defined]
         if self.answers_nothing:
@@ -134,7 +136,8 @@ def test_it_comes_back_by_itself_and_what_was_to_be_said_is_said_then(courier: C
 
     assert [list(look.concurrent) for look in store.looks] == [["look"]]  # a store that cannot write is away
     assert isinstance(ask_all(courier, ["2"])[0], Reply)
-    assert [name for trip in store.trips for name in trip] == ["ended", "2"]
+    assert [name for trip in store.trips for name in trip] == ["a", "ended", "2"]
+    assert store.cancelled == ["a"]  # it may have been admitted
 
 
 def test_what_failed_on_its_way_is_said_again(courier: Courier, store: Store) -> None:
@@ -178,7 +181,20 @@ def test_who_asks_first_waits_for_no_connection_that_takes_long(
     until(lambda: bool(store.trips))
 
     assert [type(reply) for reply in ask_all(courier, ["4"])] == [Reply]
-    assert [name for trip in store.trips for name in trip] == ["1", "4"]  # nothing is reserved for who has gone on
+    assert store.trips[0] == ["1"]
+    assert sorted(store.cancelled) == ["1", "2", "3"]  # nothing stays reserved for who has gone on
+
+
+def test_a_call_that_is_killed_while_it_asks_holds_nothing(courier: Courier, store: Store) -> None:
+    store.may_answer.clear()
+    asking = gevent.spawn(courier.ask, Admit(id="1", tokens=1, nanos=0, allow_unwhole=True, concurrent=[("all", 1, 0)]))
+    until(lambda: store.began == 1)
+
+    asking.kill()
+    store.may_answer.set()
+
+    until(lambda: store.trips == [["1"], ["1"]])
+    assert store.cancelled == ["1"]
 
 
 def test_a_store_that_answers_nonsense_is_as_one_that_is_away(courier: Courier, store: Store) -> None:
