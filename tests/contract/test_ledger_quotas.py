@@ -61,25 +61,23 @@ def test_a_refused_call_is_charged_when_it_is_taken_in_at_last(ledger: Ledger) -
     assert ledger.quotas.booked([DAY]) == {DAY: times(2)}
 
 
-TOO_LONG = "user:" + "é" * 1300 + ":day:2025-11-12"
+def test_what_cannot_be_added_up_is_refused_alone(ledger: Ledger) -> None:
+    count, cost = "quota_tokens is no count", "quota_cost is no amount"
+    none, long = "quota_windows names what is no window", "quota_windows names a window that is too long"
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"quota_tokens": 2**48 + 1}, count),
+        ({"quota_tokens": -1}, count),
+        ({"quota_cost": Decimal("1e10")}, cost),
+        ({"quota_windows": ("user:alice",)}, none),
+        ({"quota_windows": (DAY, "user:" + "é" * 1300 + ":day:2025-11-12")}, long),
+        ({"quota_windows": ("all:day:" + "1" * 40,)}, long),
+    ]
+    calls = [charged(number, **changes) for number, (changes, _) in enumerate(wrong, 1)]
 
+    done = ledger.ingest([*calls, charged(99)])
 
-@pytest.mark.parametrize(
-    ("wrong", "why"),
-    [
-        ({"quota_tokens": 2**48 + 1}, "quota_tokens is no count"),
-        ({"quota_tokens": -1}, "quota_tokens is no count"),
-        ({"quota_cost": Decimal("1e10")}, "quota_cost is no amount"),
-        ({"quota_windows": ("user:alice",)}, "quota_windows names what is no window"),
-        ({"quota_windows": (DAY, TOO_LONG)}, "quota_windows names a window that is too long"),
-        ({"quota_windows": ("all:day:" + "1" * 40,)}, "quota_windows names a window that is too long"),
-    ],
-)
-def test_what_cannot_be_added_up_is_refused_alone(ledger: Ledger, wrong: dict[str, Any], why: str) -> None:
-    done = ledger.ingest([charged(1, **wrong), charged(2)])
-
-    assert (done.new, done.refused) == (1, 1)
-    assert ledger.dead_letters.refusal(charged(1).request_id) == why
+    assert (done.new, done.refused) == (1, len(wrong))
+    assert [ledger.dead_letters.refusal(call.request_id) for call in calls] == [why for _, why in wrong]
     assert ledger.quotas.booked([DAY]) == {DAY: times(1)}
 
 
