@@ -126,16 +126,15 @@ store.close()
 
 # One that keeps the hub busy for longer than the timeout: the answer is there all the same.
 def compute():
-    until = time.perf_counter() + 0.9
+    until = time.perf_counter() + 0.6
     while time.perf_counter() < until:
         pass
 store.run([])
-for _ in range(2):
-    os.kill(pid, signal.SIGSTOP)
-    gevent.spawn(os.kill, pid, signal.SIGCONT)
-    busy = gevent.spawn(compute)
-    store.run([])
-    busy.join()
+os.kill(pid, signal.SIGSTOP)
+gevent.spawn(os.kill, pid, signal.SIGCONT)
+busy = gevent.spawn(compute)
+store.run([])
+busy.join()
 print("fine")
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -291,17 +292,13 @@ class Life(RuleBasedStateMachine):
 
 def test_any_interleaving_keeps_the_limits_and_leaks_nothing(limit_server: Valkey) -> None:
     Life.server = limit_server
-    Life.store = LimitStore(limit_server.url, "t:", lease=LEASE, timeout=5)
-
-    run_state_machine_as_test(
-        Life,
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
-            deadline=None,
-            database=None,
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
+    made = settings(
+        max_examples=60,
+        stateful_step_count=40,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
     )
 
-    Life.store.close()
+    with closing(LimitStore(limit_server.url, "t:", lease=LEASE, timeout=5)) as Life.store:
+        run_state_machine_as_test(Life, settings=made)
