@@ -77,9 +77,7 @@ def spans_that_matter(calendar: Calendar, now: float) -> set[str]:
     return {*spans, f"total:{calendar.at('total', now).label}"}
 
 
-def compare(
-    quotas: Quotas, store: Store, spans: Collection[str], wait: Callable[[float], None], *, again: bool = True
-) -> Comparison:
+def compare(quotas: Quotas, store: Store, spans: Collection[str], wait: Callable[[float], None]) -> Comparison:
     """Tell what differs, and goes on to when what is under way has been booked; raises what the two raise.
 
     Bookings go on meanwhile. Where something differs at the first look, there is a second: by then all is booked that
@@ -87,7 +85,7 @@ def compare(
     """
     first = quotas.standing(spans)
     found = differences(store, spans, first, quotas.in_ledger)
-    if found.agrees or found.trouble or not again:
+    if found.agrees or found.trouble:
         return found
     wait(GRACE)
     second = differences(store, spans, first, quotas.in_ledger)
