@@ -21,8 +21,7 @@ def connect(url: str, *, timeout: float = 0.5, decode_responses: bool = True) ->
         retry=Retry(NoBackoff(), 0),
         socket_timeout=timeout,
         decode_responses=decode_responses,
-        # A unix socket connects at once or not at all, and its class knows no such option.
-        **({} if url.startswith("unix:") else {"socket_connect_timeout": timeout}),
+        socket_connect_timeout=timeout,
     )
 
 
