@@ -119,5 +119,10 @@ class Rules(Value, frozen=True, kw_only=True):
 
 
 def scope(kind: Kind, name: str) -> str:
-    """Name whom a set is for: `user:alice`, or `all`."""
-    return "all" if kind == "all" else f"{kind}:{name}"
+    """Name whom a set is for: `user:alice`, or `all`.
+
+    A plugin may say any name; it stands here as it stands in the journal and the ledger.
+    """
+    if kind == "all":
+        return "all"
+    return f"{kind}:{name}".encode("utf-8", "backslashreplace").decode().replace("\0", "\ufffd")

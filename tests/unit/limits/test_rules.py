@@ -128,3 +128,10 @@ def test_whatever_the_rules_each_scope_has_one_set_with_limits_in_it(rules: Rule
     assert all(one.has_rates or one.has_quotas for _, one in found)
     if rules.are_none or caller.key in rules.exempt_keys or caller.user in rules.exempt_users:
         assert found == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "stands"), [("a\0b", "user:a\ufffdb"), ("a\udc80b", "user:a\\udc80b"), ("李:雷", "user:李:雷")]
+)
+def test_a_name_stands_in_its_scope_as_it_stands_in_the_ledger(name: str, stands: str) -> None:
+    assert scope("user", name) == stands
