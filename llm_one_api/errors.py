@@ -123,8 +123,8 @@ class QuotaExceeded(GatewayError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Say that a retry is in vain."""
-        return _IN_VAIN
+        """Say that a retry is in vain; but where only calls under way are in the way, when to come back."""
+        return _IN_VAIN if self.retry_after is None else super().headers
 
 
 _IN_VAIN = {"x-should-retry": "false"}

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import gevent
 import structlog
 
-from llm_one_api.errors import BadRequest, GatewayError, LimitsUnavailable, QuotaExceeded, RateLimited
+from llm_one_api.errors import BadRequest, LimitsUnavailable, RateLimited
 from llm_one_api.gateway import wording
 from llm_one_api.gateway.courier import Away, Courier
 from llm_one_api.gateway.endpoints import Endpoint
@@ -19,8 +19,8 @@ from llm_one_api.gateway.local import Local
 from llm_one_api.gateway.observed import Observed
 from llm_one_api.gateway.plans import NANOS, Plan, Plans
 from llm_one_api.gateway.read import Request
+from llm_one_api.gateway.refusing import refusal, worth_a_wait
 from llm_one_api.gateway.reserving import input_tokens, output_tokens
-from llm_one_api.limits.rules import Unit
 from llm_one_api.limits.windows import Calendar
 from llm_one_api.stores.limits.messages import Admit as Asked
 from llm_one_api.stores.limits.messages import Reply
@@ -28,8 +28,6 @@ from llm_one_api.values import Call, Caller, Permit, Standing, Target, Usage
 
 log = structlog.get_logger()
 
-ON_ITS_WAY = 0.02
-"""Seconds: where a caller has all its calls under way, the end of one may be on its way to the store just now."""
 _TRIES = 3
 _MOST = 2**50
 """Nothing reserves more, so that the store can be told it."""
@@ -151,8 +149,8 @@ class Limited:
             asked = _asked(call.id, plan, permit, tokens, allow_unwhole=self._allows_without(plan))
             try:
                 reply = self.courier.ask(asked)
-                if reply.code == "refused" and reply.kind == "concurrent":
-                    gevent.sleep(ON_ITS_WAY)
+                if wait := worth_a_wait(permit, reply):
+                    gevent.sleep(wait)
                     reply = self.courier.ask(asked)
             except Away:
                 return self._without_store(call, target, plan, permit, tokens)
@@ -180,7 +178,7 @@ class Limited:
         has_rates = reply.requests is not None or reply.tokens is not None
         standing = Standing(requests=reply.requests, tokens=reply.tokens) if has_rates else None
         if reply.code == "refused":
-            error = self._refusal(plan, tokens, permit, reply)
+            error = refusal(plan, tokens, permit, reply, self._calendar)
             error.standing = standing
             raise error
         if reply.code == "unwhole":
@@ -192,32 +190,6 @@ class Limited:
         lease = self._leases.begin(call.id, target.model, plan, permit, tokens, admitted_at=reply.now_ms // 1000)
         return Grant(permit, standing, self, lease)
 
-    def _refusal(self, plan: Plan, tokens: int, permit: Permit, reply: Reply) -> GatewayError:
-        kind, index = reply.kind, reply.index
-        retry = max(0.001, reply.retry_ms / 1000)
-        if kind == "rpm":
-            message = wording.rate(plan.requests[index], "requests", reply.used, 1, retry)
-            return RateLimited(message, of="requests", retry_after=retry)
-        if kind == "tpm":
-            limit = plan.tokens[index]
-            if tokens > limit.limit:
-                return RateLimited(wording.too_large(limit, tokens), of="tokens", never=True)
-            return RateLimited(wording.rate(limit, "tokens", reply.used, tokens, retry), of="tokens", retry_after=retry)
-        if kind == "concurrent":
-            return RateLimited(wording.concurrent(plan.concurrent[index]), of="requests", retry_after=1)
-        scope, period, _ = plan.places[index]
-        if kind == "throttle":
-            message = wording.throttled(scope, period, plan.quotas[index][5], retry)
-            return RateLimited(message, of="requests", retry_after=retry)
-        unit: Unit = kind or "requests"
-        asked = {"tokens": permit.tokens, "requests": 1, "cost": permit.nanos}[unit]
-        ends = self._calendar.end_of(plan.windows[index])
-        return QuotaExceeded(
-            wording.quota(
-                scope, period, unit, limit=reply.limit, used=reply.used, held=reply.held, asked=asked, ends=ends
-            )
-        )
-
     def _without_store(self, call: Call, target: Target, plan: Plan, permit: Permit, tokens: int) -> Grant:
         """Decide without the store: rates by this process's share of them, quotas as the policy says."""
         if permit.windows and not self._allows_without(plan):
@@ -226,7 +198,11 @@ class Limited:
         for kind, limits, amount in (("requests", plan.requests, 1), ("tokens", plan.tokens, tokens)):
             for limit in limits:
                 retry = local.retry_in(limit.scope, kind, limit.limit, amount)
-                if retry is not None and limit.action != "shadow":
+                if limit.action == "shadow":
+                    continue
+                if amount > limit.limit:
+                    raise RateLimited(wording.too_large(limit, amount), of="tokens", never=True)
+                if retry is not None:
                     message = wording.rate_without_store(limit, kind, retry)
                     raise RateLimited(message, of="requests" if kind == "requests" else "tokens", retry_after=retry)
         for limit in plan.concurrent:

@@ -66,8 +66,12 @@ class Local:
         return -(-limit // self._processes)
 
     def retry_in(self, scope: str, kind: str, limit: int, amount: int) -> float | None:
-        """Tell in how many seconds *amount* may be used; None: now."""
+        """Tell in how many seconds *amount* may be used; None: now.
+
+        What is more than this process's share, and not more than the limit, may be used in a minute of its own.
+        """
         now, room = self._clock(), self.share(limit)
+        amount = min(amount, room)
         minute = self._minute(scope, kind)
         return None if minute.used(now) + amount <= room else minute.retry_in(now, room, amount)
 

@@ -47,7 +47,7 @@ def test_the_second_example_says_what_alice_may_do(tmp_path: Path) -> None:
 def test_the_message_is_one_that_callers_get() -> None:
     message = wording.quota(
         "user:alice", "day", "tokens",
-        limit=5_000_000, used=4_998_120, held=1500, asked=1027, ends="2026-11-25T00:00:00+08:00",
+        limit=5_000_000, used=4_999_120, held=1500, asked=1027, ends="2026-11-25T00:00:00+08:00",
     )  # fmt: skip
 
     assert f"```\n{message}\n```" in PAGE

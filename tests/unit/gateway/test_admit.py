@@ -217,6 +217,30 @@ def test_a_caller_with_all_its_calls_under_way_is_asked_for_once_more(gates: lis
     assert len(gate.store.asked(Admit)) == 2
 
 
+def test_where_only_reservations_are_in_the_way_it_is_asked_once_more_and_may_come_back(gates: list[Gate]) -> None:
+    gate = gate_of(gates, LimitSet(day=Amounts(tokens=1000)))
+    full = refused("tokens", limit=1000, used=100, held=850)
+    gate.store.replies = [full, full]
+
+    with pytest.raises(QuotaExceeded) as caught:
+        gate.ask()
+
+    assert len(gate.store.asked(Admit)) == 2
+    assert caught.value.headers["retry-after"] == "1"
+    assert "x-should-retry" not in caught.value.headers
+
+
+def test_a_spent_quota_is_asked_once_and_not_to_be_tried_again(gates: list[Gate]) -> None:
+    gate = gate_of(gates, LimitSet(day=Amounts(tokens=1000)))
+    gate.store.replies = [refused("tokens", limit=1000, used=950, held=0)]
+
+    with pytest.raises(QuotaExceeded) as caught:
+        gate.ask()
+
+    assert len(gate.store.asked(Admit)) == 1
+    assert caught.value.headers == {"x-should-retry": "false"}
+
+
 def test_windows_that_are_over_for_the_store_are_named_anew(gates: list[Gate]) -> None:
     gate = gate_of(gates, LimitSet(day=Amounts(tokens=10**6)))
     tomorrow = int((time.time() + 86400) * 1000)

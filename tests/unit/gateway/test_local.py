@@ -37,6 +37,18 @@ def test_what_is_over_the_share_waits_until_its_minute_is_over() -> None:
     assert local.retry_in("user:alice", "requests", 6, 1) is None
 
 
+def test_what_is_more_than_the_share_has_a_minute_of_its_own() -> None:
+    clock = Clock()
+    local = Local(4, clock=clock)
+
+    first = local.retry_in("user:alice", "tokens", 100, 80)
+    local.use("user:alice", "tokens", 80)
+    second = local.retry_in("user:alice", "tokens", 100, 1)
+
+    assert first is None
+    assert second is not None
+
+
 def test_scopes_and_kinds_are_apart() -> None:
     local = Local(1, clock=Clock())
     local.use("user:alice", "requests", 5)
