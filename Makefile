@@ -15,8 +15,9 @@ up: run-env ## Run everything on this machine: make up ARGS="--port 9000"
 	@$(BIN)/llm-one-api up $(ARGS)
 
 test: dev-env ## Run the tests: make test ARGS="-k journal"
-	@# Two files at a time, then those that need the machine to themselves. 5: ARGS has chosen none of these.
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone" $(ARGS); most=$$?; \
+	@# Three files at a time, for those that wait for processes, then those that need the machine to themselves.
+	@# 5: ARGS has chosen none of these.
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not alone" $(ARGS); most=$$?; \
 	$(BIN)/python -m pytest -m alone $(ARGS); alone=$$?; \
 	case "$$most $$alone" in "0 0"|"0 5"|"5 0") ;; *) exit 1 ;; esac
 

@@ -38,6 +38,8 @@ USED = 170
 MOST = 130
 """`max_tokens`: with its input, more than an answer uses, so that what is reserved is never too little."""
 LEASE = 5.0
+UNSURE = "limits_unavailable"
+"""What is answered while the store takes more than 50 ms, as it may on a busy machine."""
 BODY: dict[str, Any] = {
     "model": "m",
     "max_tokens": MOST,
@@ -162,7 +164,7 @@ def test_a_quota_is_never_overshot_and_leaves_nothing_reserved(product: Product,
     booked, pending, held = product.counts(seed)
     used = booked.tokens + pending.tokens
     assert callers.answers["insufficient_quota"] >= 3 * CALLERS - 1, callers.answers
-    assert set(callers.answers) <= {"ok", "insufficient_quota", "killed"}, callers.answers
+    assert set(callers.answers) <= {"ok", "insufficient_quota", "killed", UNSURE}, callers.answers
     assert held == (0, 0, 0)
     assert callers.answers["ok"] * USED <= used <= QUOTA
     assert used >= QUOTA - CALLERS * (MOST + len(json.dumps(BODY)))
