@@ -17,7 +17,7 @@ up: run-env ## Run everything on this machine: make up ARGS="--port 9000"
 test: dev-env ## Run the tests: make test ARGS="-k journal"
 	@# Three files at a time, for those that wait for processes, then those that need the machine to themselves.
 	@# 5: ARGS has chosen none of these.
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not alone" $(ARGS); most=$$?; \
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not alone" $(ARGS); most=$$?; \
 	$(BIN)/python -m pytest -m alone $(ARGS); alone=$$?; \
 	case "$$most $$alone" in "0 0"|"0 5"|"5 0") ;; *) exit 1 ;; esac
 
