@@ -18,11 +18,12 @@ from llm_one_api.cli import scopes
 from llm_one_api.cli.opening import config_option, ledger_of, settings_of, with_redis_of_up
 from llm_one_api.cli.table import cell, table
 from llm_one_api.limits import windows
+from llm_one_api.limits.money import plain
 from llm_one_api.limits.rules import PERIODS, UNITS, Kind, LimitSet, Period, Rules, Unit
 from llm_one_api.limits.windows import Calendar
 from llm_one_api.settings import Settings, masked
 from llm_one_api.stores.limits.messages import Boost
-from llm_one_api.stores.limits.overview import Limit, Sets, amount_of, laid_out, local, look, plain
+from llm_one_api.stores.limits.overview import Limit, Sets, laid_out, local, look
 from llm_one_api.stores.limits.store import LimitStore
 
 SHOWN = 50
@@ -231,7 +232,7 @@ def _row(limit: Limit, settings: Settings) -> tuple[str, ...]:
 
 def _quota(whose: str, limits: LimitSet, period: Period, unit: Unit) -> int:
     """Give a quota. Raises ClickException if there is none."""
-    limit = amount_of(getattr(limits.amounts(period), unit), unit)
+    limit = limits.amounts(period).counted(unit)
     if limit is None:
         raise click.ClickException(_no_quota(whose, limits, period, unit))
     return limit

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from llm_one_api.limits.money import NANOS
 from llm_one_api.limits.rules import Kind, LimitSet, Rules, Unit, scope
 from llm_one_api.settings import Settings
-from llm_one_api.stores.limits.overview import NANOS
 from llm_one_api.values import fingerprint
 
 KINDS: tuple[Kind, ...] = ("key", "user", "group", "model", "all")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from typing import Literal, Protocol
 
 import gevent
@@ -17,10 +17,12 @@ from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.leases import Lease, Leases
 from llm_one_api.gateway.local import Local
 from llm_one_api.gateway.observed import Observed
-from llm_one_api.gateway.plans import NANOS, Plan, Plans
+from llm_one_api.gateway.plans import Plan, Plans
 from llm_one_api.gateway.read import Request
 from llm_one_api.gateway.refusing import refusal, worth_a_wait
 from llm_one_api.gateway.reserving import input_tokens, output_tokens
+from llm_one_api.limits.charging import MOST
+from llm_one_api.limits.money import nanos_of
 from llm_one_api.limits.windows import Calendar
 from llm_one_api.stores.limits.messages import Admit as Asked
 from llm_one_api.stores.limits.messages import Reply
@@ -29,8 +31,6 @@ from llm_one_api.values import Call, Caller, Permit, Standing, Target, Usage
 log = structlog.get_logger()
 
 _TRIES = 3
-_MOST = 2**50
-"""Nothing reserves more, so that the store can be told it."""
 _SAID_EVERY = 60.0
 _NO_PERMIT = Permit()
 
@@ -141,7 +141,7 @@ class Limited:
         tokens = 0
         if endpoint.metered:
             out = output_tokens(request.asked, endpoint, target, self._observed)
-            tokens = min(own + out, _MOST)
+            tokens = min(own + out, MOST)
             if plan.quotas:
                 nanos = self._nanos(plan, endpoint, target, own, out) if plan.limits_cost else 0
                 permit = Permit(windows=plan.windows, tokens=tokens, input_tokens=own, nanos=nanos)
@@ -230,7 +230,7 @@ class Limited:
         """Tell what the call may cost. Raises UnpricedModel if nobody knows and that is to be refused."""
         cost = self._price(target, endpoint.name, own, out)
         if cost is not None:
-            return min(int((cost * NANOS).to_integral_value(ROUND_CEILING)), _MOST)
+            return min(nanos_of(cost), MOST)
         for index, (scope, _, amounts) in enumerate(plan.places) if self._refuse_unpriced else ():
             if amounts.cost is not None:
                 if not plan.is_shadow(index):

@@ -7,23 +7,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from decimal import ROUND_FLOOR, Decimal
 
 from llm_one_api.limits import windows
-from llm_one_api.limits.rules import PERIODS, Action, Amounts, LimitSet, Period, Rules
+from llm_one_api.limits.rules import PERIODS, UNITS, Action, Amounts, LimitSet, Period, Rules
 from llm_one_api.limits.windows import Calendar
+from llm_one_api.stores.limits.messages import Quota
 from llm_one_api.values import Caller, Value
 
 NO_LIMIT = -1
 ACTIONS: dict[Action, int] = {"reject": 0, "throttle": 1, "shadow": 2}
 """As the store's script knows them."""
-NANOS = Decimal(10**9)
 _MOST_KEPT = 20_000
 _NO_END = 2**52
 """Milliseconds: for windows that do not end."""
-
-Quota = tuple[str, int, int, int, int, int, int, int]
-"""(window, limits of tokens, requests, nanos, action, throttled to, start, end in ms)."""
 
 
 class Limit(Value, frozen=True):
@@ -106,9 +102,9 @@ class Plans:
                 window = self._calendar.at(period, now)
                 name = windows.name(scope, period, window.label)
                 end = _NO_END if window.end is None else int(window.end * 1000)
-                quotas.append(
-                    (name, *_limits(amounts), ACTIONS[one.action], one.throttled_to, int(window.start * 1000), end)
-                )
+                limits = [NO_LIMIT if n is None else n for n in map(amounts.counted, UNITS)]
+                start, action = int(window.start * 1000), ACTIONS[one.action]
+                quotas.append((name, limits[0], limits[1], limits[2], action, one.throttled_to, start, end))
                 places.append((scope, period, amounts))
                 if window.end is not None:
                     until = min(until, window.end)
@@ -129,10 +125,3 @@ class Plans:
 def _rates(sets: tuple[tuple[str, LimitSet], ...], name: str) -> tuple[Limit, ...]:
     found = [(scope, getattr(one, name), one.action) for scope, one in sets]
     return tuple([Limit(scope, limit, action) for scope, limit, action in found if limit is not None])
-
-
-def _limits(amounts: Amounts) -> tuple[int, int, int]:
-    """Give the limits of tokens, requests and nanos as the store takes them."""
-    nanos = None if amounts.cost is None else int((amounts.cost * NANOS).to_integral_value(ROUND_FLOOR))
-    tokens, requests, cost = (NO_LIMIT if n is None else n for n in (amounts.tokens, amounts.requests, nanos))
-    return tokens, requests, cost

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Literal
 
-from llm_one_api.gateway.plans import NANOS, Limit
+from llm_one_api.gateway.plans import Limit
+from llm_one_api.limits.money import plain
 from llm_one_api.limits.rules import Period, Unit
 
 _RATES = {"requests": "requests per min (RPM)", "tokens": "tokens per min (TPM)"}
@@ -65,9 +65,9 @@ def quota(
     what = {"tokens": "tokens", "requests": "requests", "cost": "USD"}[unit]
     resets = f" It resets at {ends}." if ends else " It does not reset by itself."
     return (
-        f"You exceeded your current quota: {whom(scope)} may use {_amount(unit, limit)} {what} {_SPANS[period]}; "
-        f"{_amount(unit, used)} are used, {_amount(unit, held)} are reserved by calls under way, and this call may "
-        f"need {_amount(unit, asked)}.{resets}"
+        f"You exceeded your current quota: {whom(scope)} may use {plain(limit, unit)} {what} {_SPANS[period]}; "
+        f"{plain(used, unit)} are used, {plain(held, unit)} are reserved by calls under way, and this call may "
+        f"need {plain(asked, unit)}.{resets}"
     )
 
 
@@ -77,10 +77,3 @@ def unpriced(scope: str, model: str) -> str:
         f"The cost of {whom(scope)} is limited, and no price is known for what `{model[:200]}` would be asked. "
         "The operator has to set one (`llm-one-api prices missing` lists them)."
     )
-
-
-def _amount(unit: Unit, number: int) -> str:
-    if unit != "cost":
-        return str(number)
-    text = format(Decimal(number) / NANOS, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text

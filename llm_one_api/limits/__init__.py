@@ -2,5 +2,6 @@
 
 rules      which sets of limits hold for a call
 windows    the days and months that quotas are counted in, and their names
+money      USD as they are counted
 charging   what a finished call is charged
 """

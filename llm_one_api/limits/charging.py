@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from decimal import ROUND_CEILING, Context, Decimal
 
 import msgspec
 
+from llm_one_api.limits.money import nanos_of
 from llm_one_api.values import Outcome, Permit, Usage, UsageRecord, Value
 
-_PLACES = 9
-_MOST = 2**50
-"""No charge is more: a figure that says so is wrong, and Redis' Lua could not tell it from its neighbours."""
+MOST = 2**50
+"""No charge and no reservation is more: a figure that says so is wrong, and Lua could not tell it from the next."""
 UNANSWERED: frozenset[Outcome] = frozenset({"client_error", "upstream_error", "rejected"})
 """The outcomes of calls that used nothing, unless they tell a usage."""
-
-_exact = Context(prec=300, rounding=ROUND_CEILING)
 
 Price = Callable[[UsageRecord], UsageRecord]
 """Put its cost on a record, or give it as it is. The same for the same record."""
@@ -78,14 +74,9 @@ def charge_of(record: UsageRecord) -> Charge | None:
     return Charge(
         id=record.request_id,
         windows=record.quota_windows,
-        tokens=min(max(0, record.quota_tokens or 0), _MOST),
-        nanos=min(max(0, nanos_of(cost)), _MOST) if cost is not None and cost.is_finite() else 0,
+        tokens=min(max(0, record.quota_tokens or 0), MOST),
+        nanos=min(max(0, nanos_of(cost)), MOST) if cost is not None and cost.is_finite() else 0,
     )
-
-
-def nanos_of(cost: Decimal | None) -> int:
-    """Give USD as 1e-9 USD, rounded up; 0: none is known."""
-    return 0 if cost is None else math.ceil(_exact.scaleb(cost, _PLACES))
 
 
 def _as_input(record: UsageRecord, tokens: int) -> UsageRecord:

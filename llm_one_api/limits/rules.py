@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Literal
 
+from llm_one_api.limits.money import NANOS
 from llm_one_api.values import Caller, Value
 
 Kind = Literal["key", "user", "group", "model", "all"]
@@ -30,6 +31,13 @@ class Amounts(Value, frozen=True, kw_only=True):
     def are_limits(self) -> bool:
         """Whether there is any."""
         return self.tokens is not None or self.requests is not None or self.cost is not None
+
+    def counted(self, unit: Unit) -> int | None:
+        """Give the limit of *unit* as it is counted: USD in 1e-9."""
+        if unit == "cost":
+            return None if self.cost is None else int(self.cost * NANOS)
+        limit: int | None = getattr(self, unit)
+        return limit
 
 
 NO_AMOUNTS = Amounts()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_one_api.limits import windows
+from llm_one_api.limits.money import plain
 from llm_one_api.limits.rules import NO_LIMITS, UNITS, Kind, LimitSet, Rules
 from llm_one_api.limits.windows import Calendar
 from llm_one_api.stores.ledger.quotas import Crossing, Quotas, Standing
-from llm_one_api.stores.limits.overview import amount_of, plain
 from llm_one_api.values import Value
 
 PERCENTS = (80, 100)
@@ -62,7 +62,7 @@ def _found(standing: Standing, rules: Rules, now: float) -> Iterator[Crossed]:
         if not amounts.are_limits:
             continue
         for unit, used in zip(UNITS, booked, strict=True):
-            limit = amount_of(getattr(amounts, unit), unit)
+            limit = amounts.counted(unit)
             if limit is None or used <= 0:
                 continue
             boost = standing.boosts.get(f"{scope}:{period}:{unit}")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from decimal import ROUND_FLOOR, Decimal
 from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo
 
 from llm_one_api.limits import windows
+from llm_one_api.limits.money import plain
 from llm_one_api.limits.rules import PERIODS, UNITS, Action, LimitSet, Period, Unit
 from llm_one_api.limits.windows import Calendar, Window
 from llm_one_api.stores.limits.messages import Boost, Counts, State, Used
 from llm_one_api.values import Value
-
-NANOS = 10**9
 
 Sets = Sequence[tuple[str, LimitSet]]
 """Sets of limits, each with its scope."""
@@ -119,7 +117,7 @@ def _quotas(
     scope: str, one: LimitSet, period: Period, span: Window, window: str, counts: Counts, boosts: dict[str, Boost]
 ) -> Iterator[Limit]:
     for unit in UNITS:
-        limit = amount_of(getattr(one.amounts(period), unit), unit)
+        limit = one.amounts(period).counted(unit)
         if limit is None:
             continue
         n = UNITS.index(unit)
@@ -136,21 +134,6 @@ def _quotas(
             boost=boost,
             action=one.action,
         )
-
-
-def amount_of(amount: int | Decimal | None, unit: Unit) -> int | None:
-    """Give an amount as the store counts it: USD in 1e-9."""
-    if unit != "cost" or amount is None:
-        return None if amount is None else int(amount)
-    return int((Decimal(amount) * NANOS).to_integral_value(ROUND_FLOOR))
-
-
-def plain(amount: int, kind: str) -> str:
-    """Write an amount: USD without an exponent and without zeros at the end."""
-    if kind != "cost":
-        return str(amount)
-    text = format(Decimal(amount) / NANOS, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def laid_out(limit: Limit, zone: ZoneInfo, now: float) -> dict[str, Any]:

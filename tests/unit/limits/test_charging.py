@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_one_api.limits.charging import Charge, charge_of, nanos_of, tokens_of, with_cost
+from llm_one_api.limits.charging import Charge, charge_of, tokens_of, with_cost
+from llm_one_api.limits.money import nanos_of
 from llm_one_api.pricing import Entry, PriceList, Pricer, Rates
 from llm_one_api.stores.journal.entries import Closed, decode, encode
 from llm_one_api.values import NO_USAGE, Outcome, Permit, Usage, UsageRecord
