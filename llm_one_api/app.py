@@ -42,7 +42,8 @@ from llm_one_api.stores.journal.writer import Journal
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.limits.overview import Overview, Sets, look
 from llm_one_api.stores.limits.store import LimitStore
-from llm_one_api.values import Target, Usage, UsageRecord
+from llm_one_api.targets import Target
+from llm_one_api.values import Usage, UsageRecord
 from llm_one_api.web import calls, door, errors, health, models, pipeline, stats, usage
 from llm_one_api.web.house import House
 from llm_one_api.web.lookout import Lookout

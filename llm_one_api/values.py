@@ -40,9 +40,6 @@ of it. `none`: nothing is known, the figures are None.
 PriceSource = Literal["configured", "reported", "genai-prices"]
 """Where a cost comes from: the section `pricing`, the provider's own figure, or the table of that library."""
 
-Adapter = Literal["openai", "anthropic", "azure"]
-"""How an upstream speaks: `dialects/adapters.py` has a class for each."""
-
 OnClientGone = Literal["cut", "drain"]
 """A caller left: `cut` closes the upstream at once, `drain` reads on to learn the usage."""
 
@@ -132,43 +129,6 @@ class Call(Value, frozen=True, kw_only=True):
         return f"Call({self.id!r}, {self.endpoint!r})"
 
     __str__ = __repr__
-
-
-class Upstream(Value, frozen=True, kw_only=True):
-    """One place that answers for a model. Times are in seconds; None: no limit."""
-
-    name: str
-    base_url: str
-    """Such as `https://api.openai.com/v1`: what an endpoint's path is put behind."""
-    api_key: str = ""
-    """The key that it is called with; empty: none is sent. A secret."""
-    adapter: Adapter = "openai"
-    """How it speaks."""
-    api_version: str = ""
-    """Azure's `api-version`."""
-    default_max_tokens: int = 4096
-    """What Anthropic is told as `max_tokens`, which it wants, where an OpenAI caller says none."""
-    connect_timeout: float = 10.0
-    first_byte_timeout: float = 300.0
-    idle_timeout: float = 120.0
-    """Silence between two reads of an answer."""
-    total_timeout: float = 1800.0
-
-    def __repr__(self) -> str:
-        """Name it without its key, for it may stand in a traceback."""
-        return f"Upstream({self.name!r}, {self.base_url!r})"
-
-    __str__ = __repr__
-
-
-class Target(Value, frozen=True, kw_only=True):
-    """Where a call goes: the model as the caller names it, and as the upstream does."""
-
-    model: str
-    upstream_model: str
-    upstream: Upstream
-    max_output_tokens: int | None = None
-    """The most tokens that the model puts out in one answer; None: it is not known."""
 
 
 class Permit(Value, frozen=True, kw_only=True):

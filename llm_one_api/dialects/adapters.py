@@ -11,7 +11,7 @@ from urllib.parse import quote
 from llm_one_api.dialects.anthropic import MESSAGES
 from llm_one_api.dialects.dialect import Dialect
 from llm_one_api.dialects.translating import anthropic as translating
-from llm_one_api.values import Upstream
+from llm_one_api.targets import Upstream
 
 Headers = tuple[tuple[str, str], ...]
 

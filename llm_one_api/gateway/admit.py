@@ -26,7 +26,8 @@ from llm_one_api.limits.money import nanos_of
 from llm_one_api.limits.windows import Calendar
 from llm_one_api.stores.limits.messages import Admit as Asked
 from llm_one_api.stores.limits.messages import Reply
-from llm_one_api.values import Call, Caller, Permit, Standing, Target, Usage
+from llm_one_api.targets import Target
+from llm_one_api.values import Call, Caller, Permit, Standing, Usage
 
 log = structlog.get_logger()
 

@@ -15,7 +15,8 @@ from llm_one_api.gateway.prepare import Outgoing
 from llm_one_api.gateway.record import Entry
 from llm_one_api.gateway.upload import Upload
 from llm_one_api.gateway.watch import Cut, Visit, Why
-from llm_one_api.values import Attempt, Upstream
+from llm_one_api.targets import Upstream
+from llm_one_api.values import Attempt
 
 _PASSING = frozenset(
     {

@@ -22,7 +22,8 @@ from llm_one_api.gateway.record import Entry, Record
 from llm_one_api.gateway.reply import Reply
 from llm_one_api.gateway.route import Route
 from llm_one_api.gateway.watch import Visit, Watch
-from llm_one_api.values import Call, Caller, Outcome, Target
+from llm_one_api.targets import Target
+from llm_one_api.values import Call, Caller, Outcome
 
 NOT_FOUND = 404
 _ELSEWHERE = frozenset({401, 403, NOT_FOUND, 405})

@@ -14,7 +14,8 @@ from llm_one_api.gateway.endpoints import Endpoint, upstream_path
 from llm_one_api.gateway.pool import Origin
 from llm_one_api.gateway.read import Request
 from llm_one_api.gateway.upload import Upload
-from llm_one_api.values import Call, Target, Upstream
+from llm_one_api.targets import Target, Upstream
+from llm_one_api.values import Call
 
 REMEMBERED = 3600.0
 """Seconds for which it is remembered that an upstream refuses `stream_options`; it may have been updated since."""

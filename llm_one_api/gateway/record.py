@@ -13,7 +13,8 @@ from llm_one_api.errors import GatewayError, Overloaded
 from llm_one_api.gateway.counts import Counting, Counts, Fill, speed
 from llm_one_api.limits.charging import UNANSWERED, tokens_of
 from llm_one_api.stores.journal.entries import Opened
-from llm_one_api.values import NO_MODEL, NO_USAGE, Attempt, Call, Caller, Outcome, Permit, Target, Usage, UsageRecord
+from llm_one_api.targets import Target
+from llm_one_api.values import NO_MODEL, NO_USAGE, Attempt, Call, Caller, Outcome, Permit, Usage, UsageRecord
 
 _NOTHING_USED = Usage(total_tokens=0)
 

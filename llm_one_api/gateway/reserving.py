@@ -12,7 +12,7 @@ import msgspec
 from llm_one_api.dialects.asked import Asked
 from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.observed import Observed
-from llm_one_api.values import Target
+from llm_one_api.targets import Target
 
 DATA_TOKENS = 1000
 """For an image, a recording or a file, however long it is: providers count pixels, seconds and pages, and not bytes."""

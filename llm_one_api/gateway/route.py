@@ -9,7 +9,8 @@ from msgspec import structs
 from llm_one_api.dialects.adapters import ADAPTERS
 from llm_one_api.errors import UnknownModel
 from llm_one_api.plugins.interfaces import ModelRoutePlugin
-from llm_one_api.values import NO_MODEL, Caller, Target
+from llm_one_api.targets import Target
+from llm_one_api.values import NO_MODEL, Caller
 
 
 class Route:

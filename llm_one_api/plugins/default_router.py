@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ConfigDict
 
 from llm_one_api.plugins.interfaces import ModelRoutePlugin, PluginConfig
-from llm_one_api.values import Target
+from llm_one_api.targets import Target
 
 
 class RouterSettings(BaseModel):

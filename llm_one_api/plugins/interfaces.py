@@ -1,10 +1,11 @@
 """The whole plugin contract, on one page.
 
-A plugin is a class, registered as an entry point in one of three groups and switched on in the config:
+A plugin is a class, registered as an entry point in one of four groups and switched on in the config:
 
-    llm_one_api.stats        StatsPlugin       plugins.stats: [...]        section stats.<name>
-    llm_one_api.auth         AuthPlugin        plugins.auth: [...]         section auth.<name>
-    llm_one_api.model_route  ModelRoutePlugin  plugins.model_route: [...]  section model_route.<name>
+    llm_one_api.stats         StatsPlugin          plugins.stats: [...]                     section stats.<name>
+    llm_one_api.auth          AuthPlugin           plugins.auth: [...]                      section auth.<name>
+    llm_one_api.model_route   ModelRoutePlugin     plugins.model_route: [...]               section model_route.<name>
+    llm_one_api.load_balance  LoadBalanceStrategy  models.<name>.load_balance_strategy: …   no section
 
 It is constructed with its own section as a plain mapping (`config["database_url"]`, `config.get(...)`), which nobody
 else reads. `config.context` has the few facts about the installation that a plugin may need.
@@ -17,13 +18,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 from zoneinfo import ZoneInfo
 
 import msgspec
 from pydantic import BaseModel
 
-from llm_one_api.values import OnClientGone, Target, UsageRecord
+from llm_one_api.targets import ModelRoute, Target
+from llm_one_api.values import OnClientGone, UsageRecord
 
 
 class LogFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +45,7 @@ class PluginContext(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: str
     """A secret: it may hold a password."""
     key_prefix: str = "oneapi:"
-    models: Mapping[str, Target] = {}
+    models: Mapping[str, ModelRoute] = {}
     """The section `models`: what `default_router` routes by. The targets hold the upstreams' keys."""
 
 
@@ -194,9 +196,43 @@ class ModelRoutePlugin(Plugin, ABC):
     """Knows the models. Asked in the gateway for every call: it must not block, and is plain, not `async`."""
 
     @abstractmethod
-    def get_model_config(self, model: str) -> Target | None:
-        """Tell where calls to *model* go; None: not mine."""
+    def get_model_config(self, model: str) -> ModelRoute | Target | None:
+        """Tell where a call to *model* goes; None: not mine.
+
+        A `ModelRoute` has the gateway choose among several upstreams, and go on to another one when one fails. A
+        `Target` is the plugin's own choice, call for call: the gateway asks that upstream, and no other.
+        """
 
     @abstractmethod
     def list_models(self) -> Iterable[str]:
         """Name the models, in the order to show them."""
+
+
+class Candidate(Protocol):
+    """An upstream that a call may go to, as a strategy sees it."""
+
+    @property
+    def name(self) -> str:
+        """Its name, of which a model has no other."""
+
+    @property
+    def weight(self) -> int:
+        """Its share, as the config says; never 0 here."""
+
+    @property
+    def in_flight(self) -> int:
+        """Count the calls that it has under way, from all processes: of others as they stood up to 0.3 s ago."""
+
+
+class LoadBalanceStrategy(Plugin, ABC):
+    """Chooses the upstreams of one model's calls: an object of its own for each model, in each process.
+
+    Asked in the gateway for every call, and again when an upstream has failed: it must not block, and is plain.
+    """
+
+    @abstractmethod
+    def choose(self, among: Sequence[Candidate]) -> Candidate:
+        """Choose one of *among*: those that may have the call, at least one, and not always the same."""
+
+    def saw(self, name: str, ttft: float) -> None:  # noqa: B027 (optional)
+        """Take note that upstream *name* began an answer after *ttft* seconds. Optional."""

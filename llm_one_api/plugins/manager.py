@@ -24,6 +24,7 @@ from llm_one_api.errors import ConfigError, Fault
 from llm_one_api.plugins.hooks import faults
 from llm_one_api.plugins.interfaces import (
     AuthPlugin,
+    LoadBalanceStrategy,
     ModelRoutePlugin,
     Plugin,
     PluginConfig,
@@ -32,7 +33,12 @@ from llm_one_api.plugins.interfaces import (
 )
 from llm_one_api.plugins.scrub import scrub
 
-KINDS: Mapping[str, type[Plugin]] = {"stats": StatsPlugin, "auth": AuthPlugin, "model_route": ModelRoutePlugin}
+KINDS: Mapping[str, type[Plugin]] = {
+    "stats": StatsPlugin,
+    "auth": AuthPlugin,
+    "model_route": ModelRoutePlugin,
+    "load_balance": LoadBalanceStrategy,
+}
 """Kind → its base class. Its entry points are in the group `llm_one_api.<kind>`."""
 
 _SAID = {
@@ -94,6 +100,12 @@ def auth_plugins(on: Sequence[str], sections: Sections, context: PluginContext) 
 def model_routes(on: Sequence[str], sections: Sections, context: PluginContext) -> tuple[ModelRoutePlugin, ...]:
     """Construct and initialize the model_route plugins, in order; raise ConfigError with all that is wrong."""
     return _make("model_route", ModelRoutePlugin, on, sections, context)  # type: ignore[type-abstract]
+
+
+def strategy(name: str, context: PluginContext) -> LoadBalanceStrategy:
+    """Construct and initialize a strategy; raise ConfigError if there is none of that name or it cannot start."""
+    (made,) = _make("load_balance", LoadBalanceStrategy, [name], {}, context)  # type: ignore[type-abstract]
+    return made
 
 
 def _make(kind: str, base: type[P], on: Sequence[str], sections: Sections, context: PluginContext) -> tuple[P, ...]:

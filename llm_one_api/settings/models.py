@@ -19,7 +19,7 @@ from llm_one_api.settings.kinds import (
     not_landed,
 )
 from llm_one_api.settings.sections import Section
-from llm_one_api.values import Adapter, Target, Upstream
+from llm_one_api.targets import Adapter, Target, Upstream
 
 _DEFAULTS = Upstream(name="", base_url="")
 

@@ -29,7 +29,7 @@ from llm_one_api.settings.sections import (
     Section,
     ServerSettings,
 )
-from llm_one_api.values import Target
+from llm_one_api.targets import Target
 
 PLUGIN_KINDS = ("auth", "model_route", "stats")
 """The sections whose parts are read by plugins only."""

@@ -9,7 +9,8 @@ import pytest
 
 from llm_one_api.gateway.endpoints import ENDPOINTS, Endpoint
 from llm_one_api.settings.models import ModelSettings
-from llm_one_api.values import Adapter, Usage, UsageSource
+from llm_one_api.targets import Adapter
+from llm_one_api.values import Usage, UsageSource
 from tests.harness.processes import ROOT
 
 PAGE = (ROOT / "docs/dialects.md").read_text()

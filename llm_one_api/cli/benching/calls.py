@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from llm_one_api.dialects.told import Told
 from llm_one_api.dialects.usage import UNKNOWN, Measured
-from llm_one_api.values import Caller, Outcome, Target, Usage, fingerprint
+from llm_one_api.targets import Target
+from llm_one_api.values import Caller, Outcome, Usage, fingerprint
 
 KEYS = 20
 KINDS = 5000

@@ -17,7 +17,8 @@ from llm_one_api.gateway.admit import NO_GRANT
 from llm_one_api.gateway.counts import Counts, Fill
 from llm_one_api.gateway.record import Entry, Record
 from llm_one_api.stores.journal import Journal
-from llm_one_api.values import Attempt, Call, Target, Value
+from llm_one_api.targets import Target
+from llm_one_api.values import Attempt, Call, Value
 
 IN_FLIGHT = 20
 """Calls that are open at a time."""

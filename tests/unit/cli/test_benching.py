@@ -13,7 +13,7 @@ from llm_one_api.cli.benching.filling import Filled, fill
 from llm_one_api.cli.benching.processes import Taken
 from llm_one_api.stores.journal.entries import Closed, Entry
 from llm_one_api.stores.journal.reader import SegmentReader
-from llm_one_api.values import Target, Upstream
+from llm_one_api.targets import Target, Upstream
 
 TARGETS = {
     model.name: Target(

@@ -28,7 +28,8 @@ from llm_one_api.gateway.read import Request
 from llm_one_api.limits.rules import Amounts, LimitSet, Rules
 from llm_one_api.limits.windows import Calendar
 from llm_one_api.stores.limits.messages import Admit, Cancel, Done, Op, Renew, Reply
-from llm_one_api.values import Call, Caller, Standing, Target, Upstream, Usage
+from llm_one_api.targets import Target, Upstream
+from llm_one_api.values import Call, Caller, Standing, Usage
 
 ALICE = Caller(key="key_3f9a1c22", user="alice")
 TARGET = Target(model="gpt-4o", upstream_model="gpt-4o", upstream=Upstream(name="u", base_url="http://u"))

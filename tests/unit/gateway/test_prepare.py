@@ -11,7 +11,8 @@ from llm_one_api.errors import BadRequest
 from llm_one_api.gateway.endpoints import ENDPOINTS
 from llm_one_api.gateway.prepare import REMEMBERED, Outgoing, Prepare
 from llm_one_api.gateway.read import Request
-from llm_one_api.values import Adapter, Call, Target, Upstream
+from llm_one_api.targets import Adapter, Target, Upstream
+from llm_one_api.values import Call
 from tests.harness.calls import NoBody
 
 ROWS = {endpoint.name: endpoint for endpoint in ENDPOINTS}

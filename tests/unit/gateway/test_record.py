@@ -7,7 +7,8 @@ import pytest
 from llm_one_api.dialects.usage import Measured
 from llm_one_api.gateway.record import Record
 from llm_one_api.stores.journal.entries import Opened
-from llm_one_api.values import Call, Caller, Outcome, Permit, Target, Upstream, Usage, UsageRecord
+from llm_one_api.targets import Target, Upstream
+from llm_one_api.values import Call, Caller, Outcome, Permit, Usage, UsageRecord
 
 
 class Journal:

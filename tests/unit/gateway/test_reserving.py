@@ -14,8 +14,8 @@ from llm_one_api.dialects.asked import read_request
 from llm_one_api.gateway.endpoints import ENDPOINTS
 from llm_one_api.gateway.observed import UNTIL_KNOWN, Observed
 from llm_one_api.gateway.reserving import DATA_TOKENS, input_tokens, output_tokens
+from llm_one_api.targets import Adapter, Target, Upstream
 from llm_one_api.tokens.encodings import load
-from llm_one_api.values import Adapter, Target, Upstream
 from tests.unit.tokens.texts import TEXTS
 
 ROWS = {endpoint.name: endpoint for endpoint in ENDPOINTS}

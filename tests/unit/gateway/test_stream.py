@@ -21,7 +21,8 @@ from llm_one_api.gateway.reply import StreamBroken
 from llm_one_api.gateway.stream import Stream
 from llm_one_api.gateway.watch import Bounds, Watch
 from llm_one_api.stores.journal.entries import Opened
-from llm_one_api.values import Upstream, UsageRecord
+from llm_one_api.targets import Upstream
+from llm_one_api.values import UsageRecord
 from tests.harness.calls import opened
 from tests.harness.dialect_streams import STREAMS
 from tests.harness.upstream import DONE, FINISH, USAGE, delta

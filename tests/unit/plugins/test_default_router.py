@@ -9,7 +9,7 @@ import msgspec
 from llm_one_api.plugins.default_router import DefaultRouterPlugin
 from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.manager import check
-from llm_one_api.values import Target, Upstream
+from llm_one_api.targets import Target, Upstream
 from tests.harness.records import context
 
 UPSTREAM = Upstream(name="main", base_url="http://127.0.0.1:1/v1", api_key="sk-canary")

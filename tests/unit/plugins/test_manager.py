@@ -23,7 +23,7 @@ from llm_one_api.plugins.interfaces import (
 )
 from llm_one_api.plugins.log import LogStatsPlugin
 from llm_one_api.plugins.memory import MemoryStatsPlugin
-from llm_one_api.values import Target
+from llm_one_api.targets import Target
 from tests.harness.plugins import install
 from tests.harness.records import context
 

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from llm_one_api.settings import masked
-from llm_one_api.values import Target, Upstream
+from llm_one_api.targets import Target, Upstream
 from tests.unit.settings.loader import Loader
 
 
