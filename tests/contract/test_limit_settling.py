@@ -10,8 +10,8 @@ import redis
 
 from llm_one_api.limits.charging import Booking, Charge
 from llm_one_api.stores.limits import LimitStore
-from llm_one_api.stores.limits.client import Script
 from llm_one_api.stores.limits.messages import Admit, Amount, Boost, Counts, Renew
+from llm_one_api.stores.scripting import Script
 from tests.harness.services import Valkey
 
 DAY, EVER = "user:alice:day:2026-11-24", "all:total:ever"

@@ -5,7 +5,6 @@ The one definition of what a sum is: ingest adds what is new, `rollups.py` makes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import RowMapping, Table
 
+from llm_one_api.stores.buckets import bucket_of
 from llm_one_api.stores.ledger.rollup_tables import (
     DIMENSIONS,
     LATENCY_DIMENSIONS,
@@ -58,7 +58,6 @@ _TIMES = (("duration", _AT["duration_us"], _AT["with_duration"]), ("ttft", _AT["
 _FROM_CALL = tuple(DIMENSIONS.index(name) + 1 for name in LATENCY_DIMENSIONS)
 
 _attempts = msgspec.json.Decoder(list[msgspec.Raw])
-_per_log = 1 / math.log(1.05)
 
 
 def hour_of(at: datetime) -> datetime:
@@ -70,11 +69,6 @@ def quarter_of(at: datetime) -> datetime:
     """Give the quarter of an hour that *at* lies in, in UTC."""
     utc = at.astimezone(UTC)
     return utc.replace(minute=utc.minute // 15 * 15, second=0, microsecond=0)
-
-
-def bucket_of(microseconds: int) -> int:
-    """Give the number of a time's bucket: the least n with *microseconds* ≤ 1.05 ** n."""
-    return math.ceil(math.log(microseconds) * _per_log) if microseconds > 1 else 0
 
 
 def units(cost: Decimal) -> int:

@@ -11,10 +11,12 @@ import msgspec
 import redis
 
 from llm_one_api.limits.charging import Booking, Charge
-from llm_one_api.stores.limits.client import Client, Script
 from llm_one_api.stores.limits.messages import Amount, Boost, Counts, Op, Pending, Reply, State, Used
+from llm_one_api.stores.scripting import Client, Script
 
-_RUN, _SETTLE, _BOOK, _RECOUNT, _READ = map(Script, ("run", "settle", "book", "recount", "read"))
+_RUN, _SETTLE, _BOOK, _RECOUNT, _READ = (
+    Script("llm_one_api.stores.limits", name) for name in ("run", "settle", "book", "recount", "read")
+)
 _replies = msgspec.msgpack.Decoder(list[Reply])
 _AT_ONCE = 100
 """Calls or windows in one script at most: the server does nothing else meanwhile."""
@@ -175,9 +177,10 @@ class LimitStore:
         return msgspec.msgpack.decode(self._call(_READ, **{"windows": (), "minutes": (), "places": (), **what}))
 
     def _call(self, script: Script, **message: Any) -> bytes:
-        return self._client.call(
+        answer = self._client.call(
             script, {"prefix": self._prefix, "lease": self._lease_ms, "ahead": self.ahead_ms, **message}
         )
+        return answer if isinstance(answer, bytes) else str(answer).encode()
 
 
 def _pending(packed: bytes) -> Pending:

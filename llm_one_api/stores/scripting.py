@@ -1,4 +1,4 @@
-"""Runs one script after another on a connection of its own: msgpack in, msgpack out, and never a late answer."""
+"""Runs one Lua script after another on a connection of its own: msgpack in, and never a late answer."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ import redis
 
 from llm_one_api.stores.counters import connect
 
-_FOLDER = files("llm_one_api.stores.limits") / "scripts"
-_SHARED = (_FOLDER / "shared.lua").read_text(encoding="utf-8")
-
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Script:
-    """One of `scripts/`, with what all of them share."""
+    """One of the scripts that stand in a package's folder `scripts/`, behind what all of them share."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, package: str, name: str) -> None:
         """Read it."""
-        self.text = (_SHARED + (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")).encode()
+        folder = files(package) / "scripts"
+        shared, own = ((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("shared", name))
+        self.text = (shared + own).encode()
         digest = sha1(self.text, usedforsecurity=False).hexdigest()
         self.head = f"*4\r\n$7\r\nEVALSHA\r\n$40\r\n{digest}\r\n$1\r\n0\r\n".encode()
 
@@ -36,8 +35,11 @@ class Client:
         self.redis: Any = connect(url, timeout=timeout, decode_responses=False)
         self._connection: Any = None
 
-    def call(self, script: Script, message: Mapping[str, Any]) -> bytes:
-        """Run *script* and give its answer. Raises redis.RedisError or OSError; it may have been run all the same."""
+    def call(self, script: Script, message: Mapping[str, Any]) -> Any:
+        """Run *script* and give its answer, texts as bytes.
+
+        Raises redis.RedisError or OSError; it may have been run all the same.
+        """
         packed = _encode(message)
         try:
             if self._connection is None:
@@ -45,14 +47,13 @@ class Client:
             connection = self._connection
             command = b"%b$%d\r\n%b\r\n" % (script.head, len(packed), packed)
             try:
-                answer = self._ask(connection, command)
+                return self._ask(connection, command)
             except redis.exceptions.NoScriptError:  # a new server, or one that was told to forget
                 self._ask(connection, connection.pack_command("SCRIPT", "LOAD", script.text))
-                answer = self._ask(connection, command)
+                return self._ask(connection, command)
         except BaseException:
             self.close()
             raise
-        return answer if isinstance(answer, bytes) else str(answer).encode()
 
     @staticmethod
     def _ask(connection: Any, command: Any) -> Any:
