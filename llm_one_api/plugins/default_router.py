@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ConfigDict
 
 from llm_one_api.plugins.interfaces import ModelRoutePlugin, PluginConfig
-from llm_one_api.targets import Target
+from llm_one_api.targets import ModelRoute, Target
 
 
 class RouterSettings(BaseModel):
@@ -24,12 +24,13 @@ class DefaultRouterPlugin(ModelRoutePlugin):
     def __init__(self, config: PluginConfig) -> None:
         """Take the models that the installation has."""
         super().__init__(config)
-        self._targets: Mapping[str, Target] = dict(config.context.models) if config.context else {}
+        self._routes: Mapping[str, ModelRoute] = dict(config.context.models) if config.context else {}
 
     def get_model_config(self, model: str) -> Target | None:
         """Tell where calls to *model* go; None: it is not configured."""
-        return self._targets.get(model)
+        route = self._routes.get(model)
+        return route.targets[0] if route else None
 
     def list_models(self) -> Iterable[str]:
         """Name the models in the order of the config."""
-        return tuple(self._targets)
+        return tuple(self._routes)

@@ -66,15 +66,19 @@ def _inner(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[Base
     for name, field in named(model).items():
         inner, names = section_of(field.annotation)
         if inner is not None:
-            listed = inner.__name__ == "UpstreamSettings"
-            yield prefix + name + ("[]" if listed else ".<name>" * names), inner, field
+            yield prefix + name + ("[]" if _is_listed(inner) else ".<name>" * names), inner, field
 
 
 def _own(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in named(model).items():
         inner, _ = section_of(field.annotation)
-        if inner is None or name == "upstreams":
+        if inner is None or _is_listed(inner):
             yield name, field
+
+
+def _is_listed(inner: type[BaseModel]) -> bool:
+    """Tell whether sections of that kind stand in a list."""
+    return inner.__name__ == "UpstreamSettings"
 
 
 def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from llm_one_api.settings.kinds import Expect, masked
 from llm_one_api.settings.pricing import ONE, SEVERAL
 from llm_one_api.settings.reading import Document, Keys
 from llm_one_api.settings.schema import Settings
+from llm_one_api.settings.sections import Section
 
 _SHOWN = 40
 _UNWRITTEN = {"[key]", ONE, SEVERAL}
@@ -38,6 +39,8 @@ def _message(detail: ErrorDetails, path: Keys, document: Document) -> str:
         return str(detail["ctx"]["told"])
     model, field = _field(path)
     if kind == "extra_forbidden":
+        if model is not None and issubclass(model, Section) and path[-1] in model.misplaced:
+            return model.misplaced[path[-1]]
         return "unknown setting" + _suggestion(path[-1], model)
     if kind in {"model_type", "model_attributes_type", "dict_type"}:
         return f"must be a section (lines of name: value below it), got {_kind(detail['input'])}"

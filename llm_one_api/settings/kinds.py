@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,13 @@ def fault(message: str, *, field: str | None = None) -> PydanticCustomError:
     """Make an error whose message is told as it stands; *field* is put behind the path."""
     # A brace in the message would be taken for a place to fill in.
     return PydanticCustomError("told", "{told}", {"told": message, "field": field})
+
+
+def faults(found: Iterable[tuple[tuple[str | int, ...], str]]) -> ValidationError:
+    """Make one error of several faults, each told at a path below the section that raises it."""
+    return ValidationError.from_exception_data(
+        "faults", [InitErrorDetails(type=fault(message), loc=path, input=None) for path, message in found]
+    )
 
 
 def not_landed(feature: str, advice: str = "leave it out") -> AfterValidator:

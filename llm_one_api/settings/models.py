@@ -2,61 +2,124 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from llm_one_api.settings.kinds import (
     ApiBaseOrNone,
-    ApiKey,
     ApiKeyOrNone,
     CountOrNone,
     Expect,
+    Seconds,
     SecondsOrNone,
     TextOrNone,
     fault,
-    not_landed,
+    faults,
+    listed,
 )
+from llm_one_api.settings.links import LinkSettings
 from llm_one_api.settings.sections import Section
-from llm_one_api.targets import Adapter, Target, Upstream
+from llm_one_api.targets import Adapter, Balance, Link, ModelRoute, Target, Upstream
 
 _DEFAULTS = Upstream(name="", base_url="")
+_BALANCE = Balance()
+_PROBED_EVERY = 30.0
+_EQUAL_SHARES = {"round_robin", "random", "least_latency"}
+"""Strategies of ours that know no weights, but for 0."""
+_ON_OR_OFF = {None, 0, 1}
+
+Found = Iterator[tuple[tuple[str | int, ...], str]]
+"""Faults: where, and what."""
 
 
-def _one(upstreams: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-    if upstreams is not None and len(upstreams) != 1:
-        raise fault("must have exactly one entry: several upstreams for a model are not available in this version")
-    return upstreams
+def _interval(value: Any) -> Any:
+    return 0 if isinstance(value, str) and value.strip().lower() in {"off", "false", "no"} else value
 
 
-AdapterName = Annotated[Adapter, Expect("openai, anthropic or azure")]
+AdapterName = Annotated[Adapter | None, Expect("openai, anthropic or azure")]
 ApiVersionOrNone = Annotated[
     str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$"), Expect("a version such as 2024-10-21")
 ]
+UpstreamName = Annotated[
+    str | None,
+    Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+\z"),
+    Expect("a text of at most 200 characters, on one line"),
+]
+Weight = Annotated[int | None, Field(ge=0, le=10**6), Expect("a whole number between 0 and 1000000")]
+Interval = Annotated[
+    float | None,
+    BeforeValidator(_interval),
+    Field(ge=0, le=86400, allow_inf_nan=False),
+    Expect("a number of seconds, at most 86400, or off"),
+]
+Patience = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False), Expect("a number of seconds between 0 and 3600")]
+Retries = Annotated[int, Field(ge=0, le=100), Expect("a whole number between 0 and 100")]
+Failures = Annotated[int, Field(ge=1, le=1000), Expect("a whole number between 1 and 1000")]
+QueueLength = Annotated[int, Field(ge=0, le=10**6), Expect("a whole number between 0 and 1000000")]
+StrategyOrNone = Annotated[
+    str | None,
+    Field(min_length=1, max_length=200),
+    Expect("round_robin, random, weighted, least_connections, least_latency, or the name of a plugin"),
+]
+Models = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=200)], ...],
+    BeforeValidator(listed),
+    Expect("a list of models, such as [gpt-4o-mini]"),
+]
 
 
-class UpstreamSettings(Section):
+class PlaceSettings(Section):
+    """What a model can say, and each entry of its `upstreams` too."""
+
+    api_base: ApiBaseOrNone = None
+    """Where calls go, such as `https://api.openai.com/v1`: what an endpoint's path is put behind."""
+    api_key: ApiKeyOrNone = None
+    """The key that the upstream is called with; best as `${NAME}`. Empty: none is sent."""
+    upstream_model: TextOrNone = None
+    """What the upstream calls the model, by default the same."""
+    adapter: AdapterName = None
+    """How the upstream speaks: `openai` (the default), `anthropic` (chats are translated) or `azure` (deployments)."""
+    api_version: ApiVersionOrNone = None
+    """Azure's `api-version`, such as `2024-10-21`; it has to be given for `adapter: azure`, and for no other."""
+    default_max_tokens: CountOrNone = None
+    """With `adapter: anthropic`: what a chat may put out whose caller sets no limit; by default 4096."""
+    timeout: SecondsOrNone = None
+    """Seconds that a call may take in all, by default 1800."""
+    connect_timeout: SecondsOrNone = None
+    """Seconds to connect in, by default 10."""
+    first_byte_timeout: SecondsOrNone = None
+    """Seconds until the answer must begin, by default 300."""
+    idle_timeout: SecondsOrNone = None
+    """Seconds of silence within an answer, by default 120."""
+    max_concurrent: CountOrNone = None
+    """Calls that an upstream is given at a time, by all processes together, by default any number; others wait."""
+
+
+class UpstreamSettings(LinkSettings, PlaceSettings):
     """One entry of a model's `upstreams`. What is not given here is the model's."""
 
-    name: TextOrNone = None
-    """Its name in records. Nothing: the host of `api_base`."""
-    api_base: ApiBaseOrNone = None
-    """Where it is, such as `https://api.openai.com/v1`."""
-    api_key: ApiKeyOrNone = None
-    """The key that it is called with. Empty: none is sent."""
-    upstream_model: TextOrNone = None
-    """What it calls the model."""
-    timeout: SecondsOrNone = None
-    """Seconds that a call may take in all."""
-    connect_timeout: SecondsOrNone = None
-    """Seconds to connect in."""
-    first_byte_timeout: SecondsOrNone = None
-    """Seconds until the answer must begin."""
-    idle_timeout: SecondsOrNone = None
-    """Seconds of silence within an answer."""
-    weight: Annotated[Any, Expect("a number"), not_landed("weights are")] = None
-    """Its share of the calls; not available in this version."""
+    misplaced: ClassVar = dict.fromkeys(
+        [
+            "load_balance_strategy",
+            "health_check_interval",
+            "max_failures",
+            "cooldown",
+            "max_retries",
+            "fallbacks",
+            "queue_timeout",
+            "max_queue",
+            "max_output_tokens",
+        ],
+        "is a setting of the model, for all its upstreams: put it beside upstreams",
+    )
+
+    name: UpstreamName = None
+    """Its name in records, pages and logs; no two of a model are the same. Nothing: the host of `api_base`."""
+    weight: Weight = None
+    """Its share of the calls, as far as the strategy goes by weights. 0: it gets none. Nothing: 1."""
 
     @model_validator(mode="after")
     def _has_a_base(self) -> UpstreamSettings:
@@ -64,84 +127,156 @@ class UpstreamSettings(Section):
             raise fault("must be given: an http:// or https:// URL", field="api_base")
         return self
 
+    @property
+    def called(self) -> str:
+        """What it is called."""
+        return self.name or urlsplit(self.api_base or "").netloc
 
-class ModelSettings(Section):
-    """A model by the name that callers use. It needs `api_base`, or one entry in `upstreams`."""
 
-    api_base: ApiBaseOrNone = None
-    """Where calls go, such as `https://api.openai.com/v1`: what an endpoint's path is put behind."""
-    api_key: ApiKey = SecretStr("")
-    """The key that the upstream is called with; best as `${NAME}`. Empty: none is sent."""
-    upstream_model: TextOrNone = None
-    """What the upstream calls the model. Nothing: the same name."""
-    adapter: AdapterName = "openai"
-    """How the upstream speaks: `openai`, `anthropic` (chats are translated) or `azure` (deployments)."""
-    api_version: ApiVersionOrNone = None
-    """Azure's `api-version`, such as `2024-10-21`; it has to be given for `adapter: azure`, and for no other."""
-    default_max_tokens: CountOrNone = None
-    """With `adapter: anthropic`: what a chat may put out whose caller sets no limit. Nothing: 4096."""
+class ModelSettings(LinkSettings, PlaceSettings):
+    """A model by the name that callers use. It needs `api_base`, or entries in `upstreams`.
+
+    [upstreams.md](upstreams.md) says how calls are spread, and what happens when an upstream fails.
+    """
+
+    misplaced: ClassVar = {
+        "weight": "is a setting of an entry of upstreams: a model's share of the calls is what callers ask for",
+        "name": "is a setting of an entry of upstreams: a model is named on the left of its colon",
+    }
+
     max_output_tokens: CountOrNone = None
     """The most that the model puts out in one answer: a quota reserves no more for it. Nothing: it is not known."""
-    timeout: SecondsOrNone = None
-    """Seconds that a call may take in all. Nothing: 1800."""
     total_timeout: SecondsOrNone = None
     """The same as `timeout`; give one of the two."""
-    connect_timeout: SecondsOrNone = None
-    """Seconds to connect in. Nothing: 10."""
-    first_byte_timeout: SecondsOrNone = None
-    """Seconds until the answer must begin. Nothing: 300."""
-    idle_timeout: SecondsOrNone = None
-    """Seconds of silence within an answer. Nothing: 120."""
-    upstreams: Annotated[
-        tuple[UpstreamSettings, ...] | None, AfterValidator(_one), Expect("a list with one upstream")
-    ] = None
-    """The long form of `api_base` and `api_key`. Exactly one entry in this version."""
-    load_balance_strategy: Annotated[Any, Expect("a name"), not_landed("load balancing is")] = None
-    """How calls are spread over several upstreams; not available in this version."""
-    health_check_interval: Annotated[Any, Expect("seconds"), not_landed("health checks of upstreams are")] = None
-    """Seconds between two probes of an upstream; not available in this version."""
-    max_failures: Annotated[Any, Expect("a number"), not_landed("taking upstreams out of rotation is")] = None
-    """Failures after which an upstream rests; not available in this version."""
-    weight: Annotated[Any, Expect("a number"), not_landed("weights are")] = None
-    """An upstream's share of the calls; not available in this version."""
+    upstreams: Annotated[tuple[UpstreamSettings, ...] | None, Expect("a list of upstreams")] = None
+    """Several places that answer for the model, instead of `api_base`."""
+    load_balance_strategy: StrategyOrNone = None
+    """How calls are spread over them. Nothing: `weighted` where one of them has a weight, else `round_robin`."""
+    health_check_interval: Interval = None
+    """Seconds between two probes of an upstream; `off` or 0: none. Nothing: 30 where there are several, else none."""
+    max_failures: Failures = _BALANCE.max_failures
+    """Failures one after the other, after which an upstream rests."""
+    cooldown: Seconds = _BALANCE.cooldown
+    """Seconds that it rests at first, before single calls try whether it is well again."""
+    max_retries: Retries = _BALANCE.max_retries
+    """How many further upstreams a call is tried at, when the first one fails before it has answered."""
+    fallbacks: Models = ()
+    """Models that answer when none of the upstreams can, or when a context is too long for this one; in this order."""
+    queue_timeout: Patience = _BALANCE.queue_timeout
+    """Seconds that a call waits while all upstreams have `max_concurrent` calls; then it is 503."""
+    max_queue: QueueLength = _BALANCE.max_queue
+    """Calls that may wait so, in one process; one more is 503 at once."""
 
     @model_validator(mode="after")
-    def _has_one_place(self) -> ModelSettings:
-        if self.timeout is not None and self.total_timeout is not None:
-            raise fault("is the same as timeout: give one of the two", field="total_timeout")
-        if self.adapter == "azure" and not self.api_version:
-            raise fault("must be given for adapter azure, such as 2024-10-21", field="api_version")
-        if self.adapter != "azure" and self.api_version:
-            raise fault("is read for adapter azure only; leave it out", field="api_version")
-        if self.adapter != "anthropic" and self.default_max_tokens:
-            raise fault("is read for adapter anthropic only; leave it out", field="default_max_tokens")
-        if self.api_base and self.upstreams:
-            raise fault("must not be given beside upstreams, whose entry has one of its own", field="api_base")
-        if not self.api_base and not self.upstreams:
-            raise fault(
-                "must be given: an http:// or https:// URL, such as https://api.openai.com/v1", field="api_base"
-            )
+    def _can_be_called(self) -> ModelSettings:
+        found = [*self._about_places(), *self._about_adapters(), *self._about_names(), *self._about_weights()]
+        if found:
+            raise faults(found)
         return self
 
-    def target(self, model: str) -> Target:
-        """Tell where calls to *model*, which this is, go."""
-        place = self.upstreams[0] if self.upstreams else UpstreamSettings(api_base=self.api_base)
-        base = place.api_base or ""
-        key = (self.api_key if place.api_key is None else place.api_key).get_secret_value()
+    def route(self, model: str, link: Link) -> ModelRoute:
+        """Tell where calls to *model*, which this is, may go; *link* is how connections are made to all upstreams."""
+        return ModelRoute(
+            model=model,
+            targets=tuple(self._target(model, entry, self.over(link)) for entry in self._entries()),
+            balance=Balance(
+                strategy=self.load_balance_strategy or ("weighted" if self._weights() else "round_robin"),
+                max_retries=self.max_retries,
+                max_failures=self.max_failures,
+                cooldown=self.cooldown,
+                health_check_interval=self._interval() or None,
+                queue_timeout=self.queue_timeout,
+                max_queue=self.max_queue,
+            ),
+            fallbacks=self.fallbacks,
+        )
+
+    def _interval(self) -> float | None:
+        if self.health_check_interval is None and len(self._entries()) > 1:
+            return _PROBED_EVERY
+        return self.health_check_interval
+
+    def _entries(self) -> tuple[UpstreamSettings, ...]:
+        return self.upstreams or (UpstreamSettings(api_base=self.api_base),)
+
+    def _weights(self) -> list[int]:
+        return [entry.weight for entry in self.upstreams or () if entry.weight is not None]
+
+    def _target(self, model: str, entry: UpstreamSettings, link: Link) -> Target:
+        def first(name: str, default: Any = None) -> Any:
+            values = (getattr(place, name) for place in (entry, self))
+            return next((value for value in values if value is not None), default)
+
+        key = first("api_key")
         return Target(
             model=model,
-            upstream_model=place.upstream_model or self.upstream_model or model,
+            upstream_model=first("upstream_model", model),
             max_output_tokens=self.max_output_tokens,
+            weight=1 if entry.weight is None else entry.weight,
             upstream=Upstream(
-                name=place.name or urlsplit(base).netloc,
-                base_url=base,
-                api_key=key,
-                adapter=self.adapter,
-                api_version=self.api_version or "",
-                default_max_tokens=self.default_max_tokens or _DEFAULTS.default_max_tokens,
-                connect_timeout=place.connect_timeout or self.connect_timeout or _DEFAULTS.connect_timeout,
-                first_byte_timeout=place.first_byte_timeout or self.first_byte_timeout or _DEFAULTS.first_byte_timeout,
-                idle_timeout=place.idle_timeout or self.idle_timeout or _DEFAULTS.idle_timeout,
-                total_timeout=place.timeout or self.timeout or self.total_timeout or _DEFAULTS.total_timeout,
+                name=entry.called,
+                base_url=entry.api_base or "",
+                api_key=key.get_secret_value() if key else "",
+                adapter=first("adapter", _DEFAULTS.adapter),
+                api_version=first("api_version", _DEFAULTS.api_version),
+                default_max_tokens=first("default_max_tokens", _DEFAULTS.default_max_tokens),
+                connect_timeout=first("connect_timeout", _DEFAULTS.connect_timeout),
+                first_byte_timeout=first("first_byte_timeout", _DEFAULTS.first_byte_timeout),
+                idle_timeout=first("idle_timeout", _DEFAULTS.idle_timeout),
+                total_timeout=first("timeout", self.total_timeout or _DEFAULTS.total_timeout),
+                link=entry.over(link),
+                max_concurrent=first("max_concurrent"),
             ),
         )
+
+    # --- what may be wrong ---
+
+    def _about_places(self) -> Found:
+        if self.timeout is not None and self.total_timeout is not None:
+            yield ("total_timeout",), "is the same as timeout: give one of the two"
+        if self.api_base and self.upstreams is not None:
+            yield ("api_base",), "must not be given beside upstreams, whose entries have one each"
+        if self.upstreams == ():
+            yield ("upstreams",), "has no entry, so that no call could go anywhere"
+        if not self.api_base and self.upstreams is None:
+            yield (
+                ("api_base",),
+                "must be given: an http:// or https:// URL, such as https://api.openai.com/v1; or upstreams",
+            )
+
+    def _about_adapters(self) -> Found:
+        places: dict[tuple[str | int, ...], PlaceSettings] = {
+            ("upstreams", number): entry for number, entry in enumerate(self.upstreams or ())
+        }
+        places = places or {(): self}
+        spoken = {path: place.adapter or self.adapter or _DEFAULTS.adapter for path, place in places.items()}
+        for adapter, setting in (("azure", "api_version"), ("anthropic", "default_max_tokens")):
+            for path, place in {(): self, **places}.items():
+                here = spoken.values() if place is self else [spoken[path]]
+                if getattr(place, setting) is not None and adapter not in here:
+                    yield (*path, setting), f"is read for adapter {adapter} only; leave it out"
+        without = [path for path, place in places.items() if not (place.api_version or self.api_version)]
+        # Blamed is who says azure: the entry, or else the model.
+        blamed = {path if places[path].adapter else () for path in without if spoken[path] == "azure"}
+        for path in sorted(blamed):
+            yield (*path, "api_version"), "must be given for adapter azure, such as 2024-10-21"
+
+    def _about_names(self) -> Found:
+        first: dict[str, int] = {}
+        for number, entry in enumerate(self.upstreams or ()):
+            before = first.setdefault(entry.called, number)
+            if before != number:
+                told = f"is the same as that of upstreams.{before}: give each its own (without one, it is the host)"
+                yield ("upstreams", number, "name"), told
+
+    def _about_weights(self) -> Found:
+        weights = [entry.weight for entry in self.upstreams or ()]
+        if weights and not any(weight != 0 for weight in weights):
+            yield ("upstreams",), "all have weight 0, so that no call could go anywhere; give one of them another"
+        weighted = next((number for number, weight in enumerate(weights) if weight not in _ON_OR_OFF), None)
+        if weighted is not None and self.load_balance_strategy in _EQUAL_SHARES:
+            told = (
+                f"{self.load_balance_strategy} does not go by weights, and upstreams.{weighted} has one: use weighted "
+                "or least_connections, or take the weights out (0 and 1 may stay: off and on)"
+            )
+            yield ("load_balance_strategy",), told

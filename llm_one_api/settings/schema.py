@@ -14,6 +14,7 @@ from llm_one_api.plugins.interfaces import LogFile, PluginContext
 from llm_one_api.pricing import PriceList, Pricer
 from llm_one_api.settings.kinds import Expect, Folder, ModelName, TimeZone, fault
 from llm_one_api.settings.limits import LimitsSettings, QuotaSettings, RateLimitSettings, rules
+from llm_one_api.settings.links import UpstreamsSettings
 from llm_one_api.settings.models import ModelSettings
 from llm_one_api.settings.pricing import PricedName, Prices, entries
 from llm_one_api.settings.sections import (
@@ -29,7 +30,7 @@ from llm_one_api.settings.sections import (
     Section,
     ServerSettings,
 )
-from llm_one_api.targets import Target
+from llm_one_api.targets import ModelRoute, Target
 
 PLUGIN_KINDS = ("auth", "model_route", "stats")
 """The sections whose parts are read by plugins only."""
@@ -70,6 +71,7 @@ class Settings(Section):
     stats: PluginSections = Field(default={}, repr=False)
     """One part for each stats plugin, by its name."""
     models: Annotated[dict[ModelName, ModelSettings], Expect("models by name")] = Field(default={})
+    upstreams: UpstreamsSettings = UpstreamsSettings()
     pricing: Annotated[dict[PricedName, Prices], Expect("prices by model")] = Field(default={})
     data_dir: Folder = Path("data")
     """The folder for what is kept on this machine: the journal, and the Valkey of `llm-one-api up`."""
@@ -111,9 +113,14 @@ class Settings(Section):
         """The one time zone."""
         return ZoneInfo(self.timezone)
 
+    def routes(self) -> dict[str, ModelRoute]:
+        """Tell where calls to each model may go, in the order of the file."""
+        link = self.upstreams.link
+        return {name: model.route(name, link) for name, model in self.models.items()}
+
     def targets(self) -> dict[str, Target]:
-        """Tell where calls to each model go, in the order of the file."""
-        return {name: model.target(name) for name, model in self.models.items()}
+        """Tell the first place where calls to each model may go, in the order of the file."""
+        return {name: route.targets[0] for name, route in self.routes().items()}
 
     def limit_rules(self) -> Rules:
         """Tell which limits there are."""
@@ -121,8 +128,15 @@ class Settings(Section):
 
     def pricer(self) -> Pricer:
         """Make what tells the cost of a call."""
-        urls = {(name, target.upstream.name): target.upstream.base_url for name, target in self.targets().items()}
-        return Pricer(PriceList(entries(self.pricing)), self.zone, urls)
+        return Pricer(PriceList(entries(self.pricing)), self.zone, dict(self._urls()))
+
+    def _urls(self) -> Iterator[tuple[tuple[str, str], str]]:
+        """Tell where each upstream is: (model, upstream) and URL. A model's calls may be answered by a fallback's."""
+        routes = self.routes()
+        for name, route in routes.items():
+            answering = [routes[other] for other in reversed(route.fallbacks) if other in routes]
+            for target in (target for one in (*answering, route) for target in one.targets):
+                yield (name, target.upstream.name), target.upstream.base_url
 
     def plugin_context(self) -> PluginContext:
         """Tell what every plugin may know."""
@@ -133,7 +147,7 @@ class Settings(Section):
             ),
             redis_url=self.redis_url,
             key_prefix=self.redis.key_prefix,
-            models=self.targets(),
+            models=self.routes(),
         )
 
     def plugin_sections(self) -> Iterator[tuple[str, tuple[str, ...], Mapping[str, Mapping[str, Any]]]]:

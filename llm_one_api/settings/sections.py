@@ -5,8 +5,9 @@ The docstring under a setting is its description in `docs/configuration.md`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
@@ -53,6 +54,8 @@ class Section(BaseModel):
     """A part of the config: frozen, and strict about names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+    misplaced: ClassVar[Mapping[str, str]] = {}
+    """Names that are known but belong elsewhere, with what a person is told who put them here."""
 
     @model_validator(mode="before")
     @classmethod

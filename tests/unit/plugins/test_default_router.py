@@ -9,7 +9,7 @@ import msgspec
 from llm_one_api.plugins.default_router import DefaultRouterPlugin
 from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.manager import check
-from llm_one_api.targets import Target, Upstream
+from llm_one_api.targets import ModelRoute, Target, Upstream
 from tests.harness.records import context
 
 UPSTREAM = Upstream(name="main", base_url="http://127.0.0.1:1/v1", api_key="sk-canary")
@@ -19,8 +19,12 @@ def target(model: str) -> Target:
     return Target(model=model, upstream_model=model, upstream=UPSTREAM)
 
 
+def route(model: str) -> ModelRoute:
+    return ModelRoute(model=model, targets=(target(model),))
+
+
 def router(*models: str) -> DefaultRouterPlugin:
-    installation = msgspec.structs.replace(context(Path()), models={model: target(model) for model in models})
+    installation = msgspec.structs.replace(context(Path()), models={model: route(model) for model in models})
     return DefaultRouterPlugin(PluginConfig({}, installation))
 
 
