@@ -24,7 +24,7 @@ class Script:
         shared, own = ((folder / f"{part}.lua").read_text(encoding="utf-8") for part in ("shared", name))
         self.text = (shared + own).encode()
         digest = sha1(self.text, usedforsecurity=False).hexdigest()
-        self.head = f"*4\r\n$7\r\nEVALSHA\r\n$40\r\n{digest}\r\n$1\r\n0\r\n".encode()
+        self.head = f"$7\r\nEVALSHA\r\n$40\r\n{digest}\r\n$1\r\n0\r\n".encode()
 
 
 class Client:
@@ -35,17 +35,18 @@ class Client:
         self.redis: Any = connect(url, timeout=timeout, decode_responses=False)
         self._connection: Any = None
 
-    def call(self, script: Script, message: Mapping[str, Any]) -> Any:
-        """Run *script* and give its answer, texts as bytes.
+    def call(self, script: Script, message: Mapping[str, Any], *more: bytes) -> Any:
+        """Run *script* with a message that it reads and *more* that it only keeps; give its answer, texts as bytes.
 
         Raises redis.RedisError or OSError; it may have been run all the same.
         """
-        packed = _encode(message)
+        arguments = (_encode(message), *more)
         try:
             if self._connection is None:
                 self._connection = self.redis.connection_pool.make_connection()
             connection = self._connection
-            command = b"%b$%d\r\n%b\r\n" % (script.head, len(packed), packed)
+            told = [b"$%d\r\n%b\r\n" % (len(one), one) for one in arguments]
+            command = b"".join((b"*%d\r\n" % (3 + len(told)), script.head, *told))
             try:
                 return self._ask(connection, command)
             except redis.exceptions.NoScriptError:  # a new server, or one that was told to forget
