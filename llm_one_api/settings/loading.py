@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import ipaddress
 import os
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,15 +12,14 @@ import yaml
 from pydantic import ValidationError
 
 from llm_one_api.errors import ConfigError, Fault
+from llm_one_api.settings import together
 from llm_one_api.settings.faults import explain
-from llm_one_api.settings.kinds import listed
 from llm_one_api.settings.overriding import override
-from llm_one_api.settings.reading import MAX_BYTES, Document, Keys, Reader, UnreadableError, compose, decode
+from llm_one_api.settings.reading import MAX_BYTES, Document, Reader, UnreadableError, compose, decode
 from llm_one_api.settings.schema import PLUGIN_KINDS, Settings
+from llm_one_api.settings.together import names_on, strategies
 
 DEFAULT_FILE = Path("config/llm-one-api.yaml")
-SAMPLE_KEY = "sk-local-dev"
-"""The key of the documented default config: everybody knows it."""
 
 PluginCheck = Callable[[str, Sequence[str], Mapping[str, Mapping[str, Any]]], Sequence[Fault]]
 """Checks one kind's plugins: (kind, names that are on, sections by name) → faults."""
@@ -49,8 +45,7 @@ def load(
         settings = Settings.model_validate(document.data)
     except ValidationError as error:
         explain(error, document)
-    _check_sample_key(document)
-    _check_limits(document)
+    together.check(document)
     if check is not None:
         _check_plugins(document, check)
     if document.faults or settings is None:
@@ -97,24 +92,15 @@ def _read(raw: bytes, document: Document, environ: Mapping[str, str]) -> None:
 def _check_plugins(document: Document, check: PluginCheck) -> None:
     """Let the plugins check what is theirs, also when something else is wrong."""
     for kind in PLUGIN_KINDS:
-        for fault in check(kind, _names(document, kind), _sections(document, kind)):
+        for fault in check(kind, names_on(document, kind), _sections(document, kind)):
             known = next((path for path in document.origins if ".".join(path) == fault.path), None)
             path = known or tuple(fault.path.split("."))
             if not document.is_told(path):
                 document.blame(path, fault.message)
-
-
-def _names(document: Document, kind: str) -> Sequence[str]:
-    """Give the names of the plugins that are on; what is no name is told already."""
-    names = listed(_at(document.data, ("plugins", kind)))
-    if names is None:
-        return tuple(getattr(Settings().plugins, kind))
-    if not isinstance(names, list):
-        return ()
-    document.unread.update(
-        ("plugins", kind, str(n)) for n, name in enumerate(names) if not name or not isinstance(name, str)
-    )
-    return [str(name) for name in names]
+    found = {name: check("load_balance", [name], {}) for name in set(strategies(document).values())}
+    for path, name in strategies(document).items():
+        for fault in found[name]:
+            document.blame(path, fault.message)
 
 
 def _sections(document: Document, kind: str) -> Mapping[str, Mapping[str, Any]]:
@@ -127,54 +113,6 @@ def _sections(document: Document, kind: str) -> Mapping[str, Mapping[str, Any]]:
         else:
             document.unread.add((kind, name))
     return usable
-
-
-def _check_sample_key(document: Document) -> None:
-    """Refuse to offer the published key to other machines."""
-    host = _at(document.data, ("server", "host")) or Settings().server.host
-    names = _at(document.data, ("plugins", "auth")) or Settings().plugins.auth
-    keys = _at(document.data, ("auth", "default_auth", "api_keys"))
-    if _is_loopback(str(host)) or "default_auth" not in names or not isinstance(keys, list):
-        return
-    digest = hashlib.sha256(SAMPLE_KEY.encode()).hexdigest()
-    for number, written in enumerate(keys):
-        entry = written if isinstance(written, dict) else {"key": written}
-        if entry.get("enabled") is False:
-            continue
-        if entry.get("key") == SAMPLE_KEY or str(entry.get("key_sha256")).lower() == digest:
-            document.blame(
-                ("auth", "default_auth", "api_keys", str(number)),
-                f"is the published sample key, and server.host ({host}) lets other machines in: set the environment "
-                "variable LLM_ONE_API_KEY to a key of your own, or server.host to 127.0.0.1",
-            )
-
-
-def _check_limits(document: Document) -> None:
-    """Refuse limits that would have no effect."""
-    short, long = ("rate_limit", "requests_per_minute"), ("limits", "each_key", "requests_per_minute")
-    if _at(document.data, short) is not None and _at(document.data, long) is not None:
-        document.blame(short, f"is the same as {'.'.join(long)}: give one of the two")
-    known, limited = _at(document.data, ("models",)), _at(document.data, ("limits", "models"))
-    if list(_names(document, "model_route")) != ["default_router"] or not isinstance(limited, dict):
-        return
-    for name in limited:
-        if name and not (isinstance(known, dict) and name in known):
-            near = get_close_matches(name, known, 1) if isinstance(known, dict) else []
-            hint = f"; did you mean {near[0]}?" if near else ""
-            document.blame(("limits", "models", name), f"there is no such model in the section models{hint}")
-
-
-def _at(data: Any, path: Keys) -> Any:
-    for step in path:
-        data = data.get(step) if isinstance(data, dict) else None
-    return data
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _in_order(faults: Sequence[Fault]) -> list[Fault]:

@@ -27,9 +27,6 @@ from llm_one_api.targets import Adapter, Balance, Link, ModelRoute, Target, Upst
 _DEFAULTS = Upstream(name="", base_url="")
 _BALANCE = Balance()
 _PROBED_EVERY = 30.0
-_EQUAL_SHARES = {"round_robin", "random", "least_latency"}
-"""Strategies of ours that know no weights, but for 0."""
-_ON_OR_OFF = {None, 0, 1}
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """Faults: where, and what."""
@@ -140,8 +137,8 @@ class ModelSettings(LinkSettings, PlaceSettings):
     """
 
     misplaced: ClassVar = {
-        "weight": "is a setting of an entry of upstreams: a model's share of the calls is what callers ask for",
-        "name": "is a setting of an entry of upstreams: a model is named on the left of its colon",
+        "weight": "is a setting of an entry of upstreams: put it there",
+        "name": "is a setting of an entry of upstreams: a model's name stands on the left of its colon",
     }
 
     max_output_tokens: CountOrNone = None
@@ -169,7 +166,7 @@ class ModelSettings(LinkSettings, PlaceSettings):
 
     @model_validator(mode="after")
     def _can_be_called(self) -> ModelSettings:
-        found = [*self._about_places(), *self._about_adapters(), *self._about_names(), *self._about_weights()]
+        found = [*self._about_places(), *self._about_adapters()]
         if found:
             raise faults(found)
         return self
@@ -260,23 +257,3 @@ class ModelSettings(LinkSettings, PlaceSettings):
         blamed = {path if places[path].adapter else () for path in without if spoken[path] == "azure"}
         for path in sorted(blamed):
             yield (*path, "api_version"), "must be given for adapter azure, such as 2024-10-21"
-
-    def _about_names(self) -> Found:
-        first: dict[str, int] = {}
-        for number, entry in enumerate(self.upstreams or ()):
-            before = first.setdefault(entry.called, number)
-            if before != number:
-                told = f"is the same as that of upstreams.{before}: give each its own (without one, it is the host)"
-                yield ("upstreams", number, "name"), told
-
-    def _about_weights(self) -> Found:
-        weights = [entry.weight for entry in self.upstreams or ()]
-        if weights and not any(weight != 0 for weight in weights):
-            yield ("upstreams",), "all have weight 0, so that no call could go anywhere; give one of them another"
-        weighted = next((number for number, weight in enumerate(weights) if weight not in _ON_OR_OFF), None)
-        if weighted is not None and self.load_balance_strategy in _EQUAL_SHARES:
-            told = (
-                f"{self.load_balance_strategy} does not go by weights, and upstreams.{weighted} has one: use weighted "
-                "or least_connections, or take the weights out (0 and 1 may stay: off and on)"
-            )
-            yield ("load_balance_strategy",), told
