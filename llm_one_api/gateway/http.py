@@ -8,16 +8,18 @@ business: `gateway/watch.py` throws into a greenlet that waits too long, and the
 
 from __future__ import annotations
 
-import socket
-import ssl
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import gevent
 import httptools
+from gevent import socket, ssl
 
 READ_SIZE = 65536
+TLS_RECORD = 16384
+"""All that one read of a TLS connection can give."""
 MAX_HEAD = 64 * 1024
 """Bytes that may be read without a head being complete, or after it without any of the body among them."""
 LONGEST_TURN = 16
@@ -36,7 +38,7 @@ class ConnectionEnded(Exception):
     """The upstream closed or reset the connection before the answer was complete."""
 
 
-def send_all(sock: socket.socket, data: bytes) -> None:
+def send_all(sock: Any, data: bytes) -> None:
     """Send *data*; one system call where the socket takes it all, and gevent's careful loop for the rest.
 
     gevent's `sendall` alone costs three times as much: it asks the socket for its buffer size each time.
@@ -61,17 +63,21 @@ class Connection:
     """
 
     __slots__ = (
-        "_body", "_close_delimited", "_emptied", "_feed", "_framed", "_full_reads", "_head_done", "_keep_alive",
-        "_no_body", "_parser", "_recv_into", "_sent", "_unfruitful", "_wait", "complete", "headers", "idle_since",
-        "received", "reused", "sock", "status",
+        "_body", "_close_delimited", "_emptied", "_feed", "_framed", "_full_read", "_full_reads", "_head_done",
+        "_keep_alive", "_no_body", "_parser", "_recv_into", "_sent", "_unfruitful", "_wait", "complete", "headers",
+        "idle_since", "peer", "received", "reused", "sock", "status",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: Any) -> None:
+        """Take *sock*, which is gevent's."""
         self.sock = sock
         # TLS may hold decrypted bytes that the socket knows nothing of, so there is no waiting on that one.
         plain = None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)
         self._recv_into = (plain or sock).recv_into
-        self._wait = None if plain is None else partial(sock._wait, sock._read_event)  # type: ignore[attr-defined]  # noqa: SLF001
+        self._wait = None if plain is None else partial(sock._wait, sock._read_event)  # noqa: SLF001
+        self._full_read = TLS_RECORD if plain is None else READ_SIZE
+        self.peer: Any = None
+        """The address that it leads to."""
         self.reused = False
         self.idle_since = 0.0
         self._reset()
@@ -165,6 +171,11 @@ class Connection:
         self._body = []
         return body[0] if len(body) == 1 else b"".join(body)
 
+    def unread(self, data: bytes) -> None:
+        """Have what was read before its time read again, first."""
+        if data:
+            self._body.insert(0, data)
+
     def _receive(self) -> None:
         """Wait for bytes and take what has arrived."""
         # After a read that emptied the socket there is nothing yet: to wait at once saves gevent's first, vain attempt
@@ -180,7 +191,7 @@ class Connection:
         except BlockingIOError:
             self._emptied = True
             return
-        if count < READ_SIZE:
+        if count < self._full_read:
             self._emptied = True
             self._full_reads = 0
         else:
@@ -224,7 +235,7 @@ class Connection:
     def still_good(self) -> bool:
         """Tell whether the unused connection is open and silent: data or an end waiting there means no."""
         try:
-            self.sock._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)  # type: ignore[attr-defined]  # noqa: SLF001
+            self.sock._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)  # noqa: SLF001
         except BlockingIOError:
             return True
         except OSError:

@@ -10,6 +10,7 @@ from gunicorn.config import KNOWN_SETTINGS
 
 from llm_one_api import broker
 from llm_one_api.gateway import pool, stream
+from llm_one_api.gateway.upstreams import addresses
 from llm_one_api.settings import document
 from llm_one_api.stores.ledger import engine
 from llm_one_api.web import house, stats, worker
@@ -77,7 +78,7 @@ def test_no_event_is_on_it_that_nobody_logs() -> None:
         f"when it looks who is away | {house.PROBE_SECONDS:g} s |",
         f"after `[DONE]` | {stream.AFTER_DONE:g} s |",
         f"an unused upstream connection | {pool.IDLE_SECONDS:g} s |",
-        f"the addresses of an upstream's name | {pool.ADDRESS_SECONDS:g} s |",
+        f"the addresses of an upstream's name | {addresses.ADDRESS_SECONDS:g} s |",
         f"SQLite: {engine.BUSY_SECONDS:g} s for its lock",
         f"for a task | {broker.TASK_SOFT_LIMIT} s, then an exception; {broker.TASK_HARD_LIMIT} s, then",
         f"`visibility_timeout` | {CELERY['broker_transport_options']['visibility_timeout']} s |",
