@@ -22,10 +22,10 @@ from pathlib import Path
 import gevent
 import psutil
 
-from llm_one_api.app import limited
 from llm_one_api.dialects.asked import read_request
 from llm_one_api.gateway.endpoints import ENDPOINTS
 from llm_one_api.gateway.read import Request
+from llm_one_api.limiting import Limiting
 from llm_one_api.settings import load
 from llm_one_api.stores.limits.store import LimitStore
 from llm_one_api.values import Call, Caller, Usage
@@ -51,9 +51,10 @@ def main() -> None:
         config.write_text(json.dumps({"models": models, "limits": LIMITS, "redis": {"url": redis.url}}))
         settings = load(config)
         LimitStore(settings.redis_url, settings.redis.key_prefix).recount(0, {})
-        limits = limited(settings)
+        limiting = Limiting(settings)
+        limits = limiting.by(settings, settings.limit_rules(), settings.pricer())
         assert limits is not None
-        limits.start()
+        limiting.start()
         caller, target = Caller(key="key_3f9a1c22", user="alice"), settings.targets()["m"]
         request = Request(model="m", body=BODY, asked=read_request(BODY))
         took: list[float] = []
@@ -81,7 +82,7 @@ def main() -> None:
             what = f"{callers}, calls of {pause:g} s" if pause else str(callers)
             print(f"| {what} | {ours:.0f} | {theirs:.0f} | {p50:.2f} | {p99:.2f} |")
             sys.stdout.flush()
-        limits.stop()
+        limiting.stop()
 
 
 def _cpu(server: psutil.Process | None) -> float:

@@ -1,4 +1,4 @@
-"""Fifth stage: whether the call may be made now. All its limits are checked and reserved together, or none is."""
+"""Sixth stage: whether the call may be made now. All its limits are checked and reserved together, or none is."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Limited:
     ) -> None:
         """Join the parts."""
         self._plans = plans
-        self.courier = courier
+        self._courier = courier
         self._leases = leases
         self._local = local
         self._calendar = calendar
@@ -119,18 +119,6 @@ class Limited:
         self._refuse_unpriced = unpriced == "refuse"
         self._allow_without = when_unavailable == "allow"
         self._shadow_said: dict[tuple[str, str], float] = {}
-        self.without = 0
-        """Calls that were admitted while the limit store was away, or had lost its counters."""
-
-    def start(self) -> None:
-        """Begin, on this thread's hub."""
-        self.courier.start()
-        self._leases.start()
-
-    def stop(self) -> None:
-        """End, having given back what is to be given back."""
-        self._leases.stop()
-        self.courier.stop()
 
     def reserve(self, call: Call, caller: Caller, endpoint: Endpoint, request: Request, target: Target) -> Grant:
         """Reserve all that the call may use, or nothing. Raises a GatewayError if it may not be made."""
@@ -149,10 +137,10 @@ class Limited:
         for _ in range(_TRIES):
             asked = _asked(call.id, plan, permit, tokens, allow_unwhole=self._allows_without(plan))
             try:
-                reply = self.courier.ask(asked)
+                reply = self._courier.ask(asked)
                 if wait := worth_a_wait(permit, reply):
                     gevent.sleep(wait)
-                    reply = self.courier.ask(asked)
+                    reply = self._courier.ask(asked)
             except Away:
                 return self._without_store(call, target, plan, permit, tokens)
             if reply.code != "stale":
@@ -185,7 +173,7 @@ class Limited:
         if reply.code == "unwhole":
             raise self._unavailable()
         if not reply.whole and permit.windows:
-            self.without += 1
+            self._local.without += 1
         for kind, index in reply.shadows:
             self._say_shadow(plan, kind, index)
         lease = self._leases.begin(call.id, target.model, plan, permit, tokens, admitted_at=reply.now_ms // 1000)
@@ -213,7 +201,7 @@ class Limited:
             local.use(limit.scope, "requests", 1)
         for limit in plan.tokens:
             local.use(limit.scope, "tokens", tokens)
-        self.without += 1
+        self._local.without += 1
         lease = self._leases.begin(call.id, target.model, plan, permit, tokens, admitted_at=None)
         return Grant(permit, None, self, lease)
 

@@ -60,6 +60,8 @@ class Local:
         self._clock = clock
         self._minutes: dict[tuple[str, str], Minute] = {}
         self._at_a_time: dict[str, int] = {}
+        self.without = 0
+        """Calls that were admitted while the limit store was away, or had lost its counters."""
 
     def share(self, limit: int) -> int:
         """Tell how much of *limit* is this process's."""

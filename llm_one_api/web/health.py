@@ -9,7 +9,7 @@ import msgspec
 from flask import Flask, Response, request
 
 from llm_one_api.errors import InvalidKey, RateLimited
-from llm_one_api.gateway.authenticate import Authenticate
+from llm_one_api.web.current import Authenticate
 from llm_one_api.web.door import credentials
 from llm_one_api.web.errors import unexpected
 from llm_one_api.web.lookout import Figures

@@ -63,10 +63,13 @@ class Lookout:
         max_bytes: int | None,
         set_aside: Callable[[], SetAside],
         zone: ZoneInfo,
-        limits: Limits | None = None,
+        limits: Callable[[], Limits | None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Look at nothing yet. *journal* is told when more than *max_bytes* waits in *folder*. *limits*: if any."""
+        """Look at nothing yet. *journal* is told when more than *max_bytes* waits in *folder*.
+
+        *limits* gives those that there are now.
+        """
         self.journal = journal
         self._folder = folder
         self.max_bytes = max_bytes
@@ -124,6 +127,7 @@ class Lookout:
     def figures(self) -> Figures:
         """Tell what was seen."""
         waiting, relay, aside, since = self.waiting, self.relay, self._set_aside, self._limits_away_since
+        limits = self._limits()
         return Figures(
             journal_bytes=None if waiting is None else waiting.bytes,
             relay_lag=None if relay is None else round(relay.lag, 1),
@@ -131,9 +135,9 @@ class Lookout:
             dead_letters=None if aside is None else aside.dead_letters,
             lost_records=self.lost,
             refused_records=None if aside is None else aside.refused_records,
-            unsettled=None if relay is None or self._limits is None else relay.unsettled,
+            unsettled=None if relay is None or limits is None else relay.unsettled,
             limits_away_since=None if since is None else self.local(datetime.fromtimestamp(since, UTC)),
-            admitted_without_limits=None if self._limits is None else self._limits.without,
+            admitted_without_limits=None if limits is None else limits.without,
         )
 
     def because(self) -> list[str]:

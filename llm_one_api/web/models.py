@@ -7,20 +7,22 @@ from typing import Any
 import msgspec
 from flask import Flask, Response, request
 
-from llm_one_api.gateway.line import Line
+from llm_one_api.web.current import Current
 from llm_one_api.web.door import credentials
 
 
-def register(app: Flask, line: Line) -> None:
+def register(app: Flask, current: Current) -> None:
     """Add both routes."""
 
     @app.get("/v1/models")
     def list_models() -> Response:
+        line = current.serving.line
         caller = line.authenticate(*credentials(request.environ))
         return _say({"object": "list", "data": [_model(model) for model in line.route.models(caller)]})
 
     @app.get("/v1/models/<path:model>")
     def show_model(model: str) -> Response:
+        line = current.serving.line
         caller = line.authenticate(*credentials(request.environ))
         line.route(caller, model)
         return _say(_model(model))

@@ -12,9 +12,9 @@ import structlog
 from flask import Flask, Response, request
 
 from llm_one_api.errors import GatewayError
-from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.stores.journal.lock import relay_is_running
 from llm_one_api.stores.ledger.pipeline import LedgerEnd
+from llm_one_api.web.current import Authenticate
 from llm_one_api.web.door import credentials
 from llm_one_api.web.lookout import Lookout
 from llm_one_api.web.off_hub import in_sql, on_disk

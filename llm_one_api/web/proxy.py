@@ -18,10 +18,10 @@ from werkzeug.exceptions import NotFound
 
 from llm_one_api.errors import GatewayError
 from llm_one_api.gateway.endpoints import Endpoint, Table
-from llm_one_api.gateway.line import Line
 from llm_one_api.values import Call
 from llm_one_api.web import errors
 from llm_one_api.web.body import Body
+from llm_one_api.web.current import Current
 from llm_one_api.web.door import OVERHEAD, REQUEST_ID, api_key, clean, new_id, overhead, peer, retries, tags
 
 if TYPE_CHECKING:
@@ -43,10 +43,9 @@ _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in H
 class Proxy:
     """Takes the calls of all endpoints, by their path."""
 
-    def __init__(self, line: Line, *, max_body_bytes: int) -> None:
-        """Carry calls over *line*."""
-        self._line = line
-        self._max_body_bytes = max_body_bytes
+    def __init__(self, current: Current) -> None:
+        """Carry each call over the line that is the current one when it comes."""
+        self._current = current
         self._table = Table()
 
     def tell(self, app: Flask) -> None:
@@ -64,6 +63,7 @@ class Proxy:
         started = time.monotonic()
         request_id = new_id()
         sock = environ.get("gunicorn.socket")
+        serving = self._current.serving
         call = Call(
             id=request_id,
             started=started,
@@ -72,7 +72,7 @@ class Proxy:
             method=environ["REQUEST_METHOD"],
             path=environ["PATH_INFO"],
             query=environ["QUERY_STRING"],
-            body=Body(environ, self._max_body_bytes),
+            body=Body(environ, serving.max_body_bytes),
             headers=tuple([(name, environ[key]) for key, name in _PASSING if key in environ]),
             client_request_id=clean(environ.get("HTTP_X_REQUEST_ID"), 200),
             sdk_retry_count=retries(environ),
@@ -80,10 +80,13 @@ class Proxy:
             peer=peer(environ),
             client_fd=sock.fileno() if sock is not None else -1,
         )
+        serving.asking += 1
         try:
-            reply = self._line.carry(call, endpoint)
+            reply = serving.line.carry(call, endpoint)
         except Exception as error:
             return _refuse(error, endpoint, request_id, started, environ, start_response)
+        finally:
+            serving.asking -= 1
         headers = list(reply.headers.items())
         if reply.length is not None:
             headers.append(("content-length", str(reply.length)))

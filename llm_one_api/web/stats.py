@@ -13,9 +13,9 @@ import structlog
 from flask import Flask, Response, request
 
 from llm_one_api.errors import BadRequest, GatewayError, Overloaded
-from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.plugins.interfaces import local_iso
 from llm_one_api.values import UsageRecord
+from llm_one_api.web.current import Authenticate
 from llm_one_api.web.door import credentials
 from llm_one_api.web.off_hub import in_sql
 

@@ -11,11 +11,9 @@ import structlog
 from flask import Flask, Response, request
 
 from llm_one_api.errors import LimitsUnavailable
-from llm_one_api.gateway.authenticate import Authenticate
-from llm_one_api.gateway.route import Route
-from llm_one_api.limits.rules import Rules
 from llm_one_api.stores.limits.overview import Overview, Sets, laid_out
 from llm_one_api.values import NO_MODEL
+from llm_one_api.web.current import Current
 from llm_one_api.web.door import credentials
 from llm_one_api.web.stats import say
 
@@ -28,15 +26,16 @@ Look = Callable[[Sets], Overview]
 """Ask the limit store how limits stand. Only the greenlet that asks waits, for its sockets are gevent's."""
 
 
-def register(app: Flask, authenticate: Authenticate, route: Route, rules: Rules, zone: ZoneInfo, look: Look) -> None:
+def register(app: Flask, current: Current, zone: ZoneInfo, look: Look) -> None:
     """Add the route."""
 
     @app.get("/v1/usage")
     def usage() -> Response:
-        caller = authenticate(*credentials(request.environ))
+        line, rules = current.serving.line, current.serving.rules
+        caller = line.authenticate(*credentials(request.environ))
         model = request.args.get("model")
         if model:
-            route(caller, model)
+            line.route(caller, model)
         sets = [one for one in rules.of(caller, model or NO_MODEL) if model or not one[0].startswith("model:")]
         overview = _asked(look, sets) if sets else Overview(limits=(), whole=True)
         now = time.time()

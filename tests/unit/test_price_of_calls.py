@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from llm_one_api.app import _price
+from llm_one_api.limiting import price
 from llm_one_api.pricing.rates import MOST
 from llm_one_api.settings import Settings
 
@@ -43,4 +43,4 @@ SETTINGS = Settings.model_validate(
 def test_what_is_reserved_of_a_cost_quota(model: str, endpoint: str, own: int, out: int, cost: Decimal | None) -> None:
     target = SETTINGS.targets()[model]
 
-    assert _price(SETTINGS.pricer().price, target, endpoint, own, out) == cost
+    assert price(SETTINGS.pricer().price, target, endpoint, own, out) == cost

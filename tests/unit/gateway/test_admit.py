@@ -75,10 +75,12 @@ class Gate:
         self.store = Store()
         courier, local, calendar = Courier(self.store), Local(1), Calendar(ZONE)
         self.courier = courier
+        self.local = local
+        self.leases = Leases(courier, local, seconds=lease)
         self.limits = Limited(
             Plans(rules, calendar),
             courier,
-            Leases(courier, local, seconds=lease),
+            self.leases,
             local,
             calendar=calendar,
             observed=Observed(default=None),
@@ -86,7 +88,12 @@ class Gate:
             unpriced=unpriced,
             when_unavailable=when_unavailable,
         )
-        self.limits.start()
+        courier.start()
+        self.leases.start()
+
+    def stop(self) -> None:
+        self.leases.stop()
+        self.courier.stop()
 
     def ask(self, name: str = "id-1", *, endpoint: str = "chat", caller: Caller = ALICE, body: bytes = BODY) -> Grant:
         call = Call(id=name, started=0.0, endpoint=endpoint, api_key="sk", path="/", body=None)  # type: ignore[arg-type]
@@ -105,7 +112,7 @@ def gates() -> Iterator[list[Gate]]:
     made: list[Gate] = []
     yield made
     for gate in made:
-        gate.limits.stop()
+        gate.stop()
 
 
 def refused(kind: str, **said: Any) -> Reply:
@@ -314,7 +321,7 @@ def test_without_the_store_quotas_follow_the_policy(gates: list[Gate]) -> None:
         refusing.ask()
 
     assert grant.permit.windows  # so that it is charged when the store is back
-    assert allowing.limits.without == 1
+    assert allowing.local.without == 1
 
 
 def test_without_the_store_what_no_quota_is_asked_for_passes(gates: list[Gate]) -> None:
@@ -401,7 +408,7 @@ def test_what_the_store_got_to_know_of_a_call_that_began_without_it_is_given_bac
     ended.release(None)
     assert [(done.id, list(done.concurrent)) for done in gate.told(Done)] == [("sent", ["user:alice"])]
     left.cancel()
-    gate.limits.stop()
+    gate.stop()
     assert [cancel.id for cancel in gate.told(Cancel)] == ["sent", "not sent"]
 
 

@@ -58,7 +58,7 @@ class Seen:
             max_bytes=max_bytes,
             set_aside=self._set_aside,
             zone=ZoneInfo("Asia/Shanghai"),
-            limits=limits,
+            limits=lambda: limits,
             clock=self._clock,
         )
 
