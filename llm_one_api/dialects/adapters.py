@@ -54,6 +54,10 @@ class OpenAI:
         """Tell what is put behind the base for *endpoint*; None: such an upstream has no such endpoint."""
         return upstream_path
 
+    def models_path(self, upstream: Upstream) -> str:  # noqa: ARG002
+        """Tell where it lists its models: what is asked to see whether it is there, for that costs no tokens."""
+        return "/models"
+
     def headers(self, upstream: Upstream) -> Headers:
         """Give the headers that show our key."""
         return (("Authorization", f"Bearer {upstream.api_key}"),) if upstream.api_key else ()
@@ -99,9 +103,17 @@ class Azure(OpenAI):
             upstream_path = f"/deployments/{quote(model, safe='')}{upstream_path}"
         elif endpoint not in self._others:
             return None
+        return self._versioned(upstream_path, upstream)
+
+    def models_path(self, upstream: Upstream) -> str:
+        """Tell where it lists its models, which no deployment's path stands before."""
+        return self._versioned("/models", upstream)
+
+    @staticmethod
+    def _versioned(path: str, upstream: Upstream) -> str:
         root = "" if upstream.base_url.endswith("/openai") else "/openai"
-        mark = "&" if "?" in upstream_path else "?"
-        return f"{root}{upstream_path}{mark}api-version={upstream.api_version}"
+        mark = "&" if "?" in path else "?"
+        return f"{root}{path}{mark}api-version={upstream.api_version}"
 
     def headers(self, upstream: Upstream) -> Headers:
         """Show the key as Azure wants it."""

@@ -159,7 +159,8 @@ class Pool:
 
         Raises UpstreamFailed or UpstreamTimeout; its code says what could not be had.
         """
-        end = self._clock() + timeout
+        self.used = self._clock()
+        end = self.used + timeout
         try:
             where = self._addresses.give(timeout)
         except TimeoutError as error:

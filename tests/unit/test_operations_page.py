@@ -10,7 +10,7 @@ from gunicorn.config import KNOWN_SETTINGS
 
 from llm_one_api import broker
 from llm_one_api.gateway import pool, stream
-from llm_one_api.gateway.upstreams import addresses
+from llm_one_api.gateway.upstreams import addresses, probing
 from llm_one_api.settings import document
 from llm_one_api.stores.ledger import engine
 from llm_one_api.web import house, stats, worker
@@ -79,6 +79,7 @@ def test_no_event_is_on_it_that_nobody_logs() -> None:
         f"after `[DONE]` | {stream.AFTER_DONE:g} s |",
         f"an unused upstream connection | {pool.IDLE_SECONDS:g} s |",
         f"the addresses of an upstream's name | {addresses.ADDRESS_SECONDS:g} s |",
+        f"for a probe of an upstream | `connect_timeout`, at most {probing.LONGEST:g} s in all |",
         f"SQLite: {engine.BUSY_SECONDS:g} s for its lock",
         f"for a task | {broker.TASK_SOFT_LIMIT} s, then an exception; {broker.TASK_HARD_LIMIT} s, then",
         f"`visibility_timeout` | {CELERY['broker_transport_options']['visibility_timeout']} s |",
