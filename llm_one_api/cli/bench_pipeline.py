@@ -77,7 +77,8 @@ def _measure(
         before = ledger.last_seq()
         ledger.cursors.begin_run("memory", before)
         click.echo(f"Writing {records:,} calls into a journal …", err=True)
-        filled = fill(loaded.journal_folder, records, loaded.targets(), stopping=lambda: signals.stopping)
+        targets = {model: route.targets[0] for model, route in loaded.routes().items()}
+        filled = fill(loaded.journal_folder, records, targets, stopping=lambda: signals.stopping)
         click.echo("Starting the relay and the workers …", err=True)
         with pipeline(loaded, env, valkey, signals) as running:
             carried = running.carry(ledger, before, filled.calls, timeout)

@@ -12,6 +12,7 @@ from llm_one_api import settings
 from llm_one_api.errors import ConfigError
 from llm_one_api.limits.rules import Rules
 from llm_one_api.plugins import manager
+from llm_one_api.targets import ModelRoute, Target
 
 
 @click.command()
@@ -41,12 +42,10 @@ def _summary(loaded: settings.Settings) -> Iterator[tuple[str, str]]:
     if not loaded.models:
         yield "models", "none (`llm-one-api up` offers `demo`, which invents its answers)"
     label = "models"
-    for name, target in loaded.targets().items():
-        alias = "" if target.upstream_model == name else f" as {target.upstream_model}"
-        key = "" if target.upstream.api_key else ", without a key"
-        adapter = "" if target.upstream.adapter == "openai" else f" ({target.upstream.adapter})"
-        yield label, f"{name} → {urlsplit(target.upstream.base_url).netloc}{adapter}{alias}{key}"
-        label = ""
+    for route in loaded.routes().values():
+        for line in _route(route):
+            yield label, line
+            label = ""
     label = "plugins"
     for kind, names, _ in loaded.plugin_sections():
         yield label, f"{kind}: {', '.join(names) or 'none'}"
@@ -61,6 +60,39 @@ def _summary(loaded: settings.Settings) -> Iterator[tuple[str, str]]:
     yield "", f"broker {settings.masked(loaded.broker.url or 'the same redis')}"
     yield "", f"journal {loaded.journal_folder}"
     yield "log", f"{loaded.logging.file} ({loaded.logging.rotate}, {loaded.timezone})"
+
+
+def _route(route: ModelRoute) -> Iterator[str]:
+    """Say where calls to a model go."""
+    stand_in = f"; else to {', '.join(route.fallbacks)}" if route.fallbacks else ""
+    if len(route.targets) == 1:
+        yield f"{route.model} → {_place(route.targets[0])}{stand_in}"
+        return
+    yield f"{route.model} → {len(route.targets)} upstreams, {route.balance.strategy}{stand_in}"
+    for target in route.targets:
+        share = "off" if target.weight == 0 else f"weight {target.weight}"
+        weighs = target.weight != 1 or route.balance.strategy == "weighted"
+        yield f"  {_place(target)}{f', {share}' * weighs}"
+
+
+def _place(target: Target) -> str:
+    """Say where an upstream is, how it is reached, and nothing that is secret."""
+    upstream, link = target.upstream, target.upstream.link
+    host = urlsplit(upstream.base_url).netloc
+    said = host if upstream.name == host else f"{upstream.name} at {host}"
+    if upstream.adapter != "openai":
+        said += f" ({upstream.adapter})"
+    if target.upstream_model != target.model:
+        said += f" as {target.upstream_model}"
+    if not upstream.api_key:
+        said += ", without a key"
+    if upstream.max_concurrent is not None:
+        said += f", {upstream.max_concurrent} calls at a time"
+    if link.proxy:
+        said += f", through {urlsplit(link.proxy).netloc.rpartition('@')[2]}"
+    if not link.verify and upstream.base_url.lower().startswith("https:"):
+        said += ", whoever answers there (tls_verify is false)"
+    return said
 
 
 def _limits(rules: Rules) -> Iterator[str]:

@@ -104,7 +104,7 @@ def test_the_config_that_is_printed_can_be_used(tmp_path: Path) -> None:
     keys[0]["key"], keys[1]["key"] = KEY, DRAIN_KEY
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(sections))
     loaded = load(tmp_path / "config.yaml", environ={})
-    assert loaded.targets()["conformance-openai"].upstream.base_url.startswith("http://10.0.0.7:9199/")
+    assert loaded.routes()["conformance-openai"].targets[0].upstream.base_url.startswith("http://10.0.0.7:9199/")
 
 
 def test_the_list_says_what_each_case_checks(tmp_path: Path) -> None:

@@ -88,6 +88,42 @@ def test_a_good_file_is_summed_up_without_its_secrets(tmp_path: Path) -> None:
     assert "S3CRET" not in done.stdout
 
 
+def test_it_says_where_calls_to_a_model_of_several_upstreams_go(tmp_path: Path) -> None:
+    file = tmp_path / "several.yaml"
+    file.write_text(
+        """\
+upstreams: {proxy: "http://user:S3CRET@proxy:3128"}
+models:
+  large:
+    api_key: sk-S3CRET
+    fallbacks: [small]
+    upstreams:
+      - {api_base: https://api.openai.com/v1, weight: 3}
+      - {name: west, adapter: azure, api_version: "2024-10-21", api_base: https://west.openai.azure.com,
+         upstream_model: my-large, proxy: none, max_concurrent: 20}
+      - {name: old, api_base: https://10.0.0.9/v1, tls_verify: false, proxy: none, weight: 0}
+  small:
+    api_base: http://127.0.0.1:11434/v1
+    proxy: none
+    fallbacks: large
+"""
+    )
+
+    done = check_config(tmp_path, "several.yaml")
+
+    assert "S3CRET" not in done.stdout + done.stderr
+    assert (
+        """\
+  models   large → 3 upstreams, weighted; else to small
+             api.openai.com, through proxy:3128, weight 3
+             west at west.openai.azure.com (azure) as my-large, 20 calls at a time, weight 1
+             old at 10.0.0.9, whoever answers there (tls_verify is false), off
+           small → 127.0.0.1:11434, without a key; else to large
+"""
+        in done.stdout
+    )
+
+
 def test_a_bad_file_exits_with_2_and_tells_everything_that_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(

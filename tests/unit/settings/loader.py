@@ -10,6 +10,7 @@ import pytest
 
 from llm_one_api.errors import ConfigError
 from llm_one_api.settings import Settings, load
+from llm_one_api.targets import Target
 
 
 class Loader:
@@ -27,3 +28,11 @@ class Loader:
         with pytest.raises(ConfigError) as caught:
             self(text, environ, **options)
         return [str(fault) for fault in caught.value.faults]
+
+
+def targets_of(settings: Settings) -> dict[str, Target]:
+    """Tell where calls to each model go, if it has one upstream only."""
+    found = {}
+    for model, route in settings.routes().items():
+        (found[model],) = route.targets
+    return found

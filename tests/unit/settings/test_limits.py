@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from llm_one_api.limits.rules import Amounts, LimitSet, Rules
 from llm_one_api.values import fingerprint
 from tests.harness.processes import ROOT
-from tests.unit.settings.loader import Loader
+from tests.unit.settings.loader import Loader, targets_of
 
 TWO = "quota: {throttle: {requests_per_minute: 2}}\n"
 MODELS = "models: {gpt-4o: {api_base: http://h}, gpt-4o-mini: {api_base: http://h}}\n"
@@ -361,6 +361,6 @@ def test_models_of_other_routers_can_be_limited_by_any_name(config: Loader) -> N
 
 
 def test_a_model_can_say_how_much_it_puts_out_at_most(config: Loader) -> None:
-    targets = config("models: {m: {api_base: http://h, max_output_tokens: 4096}, n: {api_base: http://h}}").targets()
+    targets = targets_of(config("models: {m: {api_base: http://h, max_output_tokens: 4096}, n: {api_base: http://h}}"))
 
     assert (targets["m"].max_output_tokens, targets["n"].max_output_tokens) == (4096, None)

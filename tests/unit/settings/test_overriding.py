@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.settings.loader import Loader
+from tests.unit.settings.loader import Loader, targets_of
 
 FILE = """
 models:
@@ -38,7 +38,7 @@ def test_names_of_the_file_are_found_whatever_characters_they_have(config: Loade
         "LLM_ONE_API__MODELS__A__B__UPSTREAM_MODEL": "c",
     }
 
-    targets = config(FILE, environ).targets()
+    targets = targets_of(config(FILE, environ))
 
     assert targets["gpt-4.1/mini"].upstream.api_key == "two"
     assert targets["a--b"].upstream_model == "c"
@@ -49,7 +49,7 @@ def test_a_whole_section_is_replaced_and_then_changed_in_part(config: Loader, va
     settings = config(FILE, {"LLM_ONE_API__MODELS__DEMO__TIMEOUT": "5", "LLM_ONE_API__MODELS": value})
 
     assert list(settings.models) == ["demo"]
-    assert settings.targets()["demo"].upstream.total_timeout == 5
+    assert targets_of(settings)["demo"].upstream.total_timeout == 5
 
 
 def test_entries_of_a_list_are_numbered(config: Loader) -> None:

@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from llm_one_api.errors import ConfigError
-from tests.unit.settings.loader import Loader
+from tests.unit.settings.loader import Loader, targets_of
 
 MODEL = "models:\n  m:\n    api_base: http://h/v1\n"
 
@@ -109,7 +109,7 @@ def test_the_same_name_twice_is_a_fault_that_shows_both_lines(config: Loader) ->
 def test_what_looks_like_a_number_stays_the_text_it_is_in_our_sections(config: Loader) -> None:
     settings = config("models:\n  4.50:\n    api_base: http://h/v1\n    api_key: 0123\n    upstream_model: 1e3\n")
 
-    target = settings.targets()["4.50"]
+    target = targets_of(settings)["4.50"]
     assert (target.upstream.api_key, target.upstream_model) == ("0123", "1e3")
 
 
@@ -124,7 +124,7 @@ def test_a_plugin_gets_yaml_types(config: Loader) -> None:
 def test_anchors_and_merges_save_typing(config: Loader) -> None:
     text = "models:\n  a: &a {api_base: http://h/v1, timeout: 5}\n  b:\n    <<: *a\n    timeout: 7\n  c: *a\n"
 
-    targets = config(text).targets()
+    targets = targets_of(config(text))
 
     assert [targets[n].upstream.total_timeout for n in "abc"] == [5, 7, 5]
 

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from llm_one_api.settings import masked
 from llm_one_api.targets import Target, Upstream
-from tests.unit.settings.loader import Loader
+from tests.unit.settings.loader import Loader, targets_of
 
 
 def test_a_model_becomes_a_target_with_defaults_for_what_is_not_given(config: Loader) -> None:
     text = "models: {gpt: {api_base: 'https://api.example:8443/v1/', api_key: sk-1}}"
 
-    targets = config(text).targets()
+    targets = targets_of(config(text))
 
     upstream = Upstream(name="api.example:8443", base_url="https://api.example:8443/v1", api_key="sk-1")
     assert targets == {"gpt": Target(model="gpt", upstream_model="gpt", upstream=upstream)}
@@ -29,7 +29,7 @@ models:
   c: {api_base: http://h, total_timeout: 9}
 """
 
-    a, c = config(text).targets().values()
+    a, c = targets_of(config(text)).values()
 
     times = a.upstream
     assert (times.total_timeout, times.connect_timeout, times.first_byte_timeout, times.idle_timeout) == (1, 2, 3.5, 4)
@@ -50,7 +50,7 @@ models:
     upstreams: [{api_base: http://h, api_key: ""}]
 """
 
-    m, n = config(text).targets().values()
+    m, n = targets_of(config(text)).values()
 
     assert (m.upstream.name, m.upstream.api_key, m.upstream_model) == ("east", "of-the-model", "theirs")
     assert (m.upstream.idle_timeout, m.upstream.total_timeout) == (7, 50)
@@ -61,14 +61,14 @@ models:
 def test_an_empty_key_means_that_none_is_sent(config: Loader, key: str) -> None:
     settings = config(f"models: {{m: {{api_base: http://h, api_key: {key}}}}}", {"EMPTY": ""})
 
-    assert settings.targets()["m"].upstream.api_key == ""
+    assert targets_of(settings)["m"].upstream.api_key == ""
 
 
 @pytest.mark.parametrize("name", ["模型-1", "org/model:tag@v1", "with space", "m" * 200, "null", "on", "<<x"])
 def test_a_model_may_have_any_name(config: Loader, name: str) -> None:
     settings = config(f'models: {{"{name}": {{api_base: "http://h"}}}}')
 
-    assert list(settings.targets()) == [name]
+    assert list(settings.routes()) == [name]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ models:
 
     settings = config(text)
 
-    printed = f"{settings} {settings!r} {settings.models} {settings.ledger!r} {settings.redis!s} {settings.targets()}"
+    printed = f"{settings} {settings!r} {settings.models} {settings.ledger!r} {settings.redis!s} {settings.routes()}"
     assert "S3CRET" not in printed
     assert "postgresql://u:***@h/d" in printed
 
