@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from llm_one_api.stores.buckets import bucket_of
 from llm_one_api.values import Value
@@ -45,7 +45,7 @@ class _Slot:
 class Figures:
     """Those of one upstream in this process, over the last `WINDOW` seconds, minute by minute."""
 
-    __slots__ = ("_clock", "_minute", "_now", "_slots")
+    __slots__ = ("_clock", "_minute", "_now", "_past", "_slots")
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """Begin with nothing."""
@@ -53,6 +53,8 @@ class Figures:
         self._slots: dict[int, _Slot] = {}
         self._minute = -1
         self._now = _Slot()
+        self._past: tuple[int, Sums] | None = None
+        """What lies in the window before a minute, and that minute."""
 
     def add(self, *, failed: bool, ttft: float | None, duration: float | None) -> None:
         """Count an attempt that has ended. Times are in seconds; None: it had no answer, or none to its end."""
@@ -72,20 +74,18 @@ class Figures:
 
     def told(self) -> Sums:
         """Add up what lies in the window."""
-        self._forget(int(self._clock() // SLOT_SECONDS))
-        slots = list(self._slots.values())
-        if not slots:
-            return NOTHING
-        return Sums(
-            requests=sum(slot.requests for slot in slots),
-            failures=sum(slot.failures for slot in slots),
-            ttft=added([slot.ttft for slot in slots]),
-            duration=added([slot.duration for slot in slots]),
-        )
+        minute = int(self._clock() // SLOT_SECONDS)
+        past = self._past
+        if past is None or past[0] != minute:
+            self._forget(minute)
+            before = [slot for of, slot in self._slots.items() if of != minute]
+            past = self._past = (minute, _summed(before))
+        now = self._slots.get(minute)
+        return past[1] if now is None else _summed([past[1], now])
 
     def _turn_to(self, minute: int) -> None:
         self._forget(minute)
-        self._minute = minute
+        self._minute, self._past = minute, None
         self._now = self._slots.setdefault(minute, _Slot())
 
     def _forget(self, minute: int) -> None:
@@ -96,13 +96,22 @@ class Figures:
                 self._minute = -1
 
 
-def added(histograms: list[dict[int, int]]) -> dict[int, int]:
+def _summed(parts: Sequence[_Slot | Sums]) -> Sums:
+    return Sums(
+        requests=sum(part.requests for part in parts),
+        failures=sum(part.failures for part in parts),
+        ttft=added([part.ttft for part in parts]),
+        duration=added([part.duration for part in parts]),
+    )
+
+
+def added(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
     """Add histograms up, bucket by bucket."""
-    if not histograms:
-        return {}
-    first, *rest = histograms
-    total = dict(first)
-    for one in rest:
+    total: dict[int, int] = {}
+    for one in histograms:
+        if not total:
+            total.update(one)
+            continue
         for bucket, calls in one.items():
             total[bucket] = total.get(bucket, 0) + calls
     return total

@@ -85,3 +85,14 @@ def test_what_is_told_does_not_change_any_more(figures: Figures) -> None:
     figures.add(failed=False, ttft=0.2, duration=0.3)
 
     assert (told.requests, *told.ttft.values(), *told.duration.values()) == (1, 1, 1)
+
+
+def test_asking_often_changes_nothing(figures: Figures, clock: Clock) -> None:
+    other = Figures(clock)
+    for number in range(200):
+        for each in (figures, other):
+            each.add(failed=number % 7 == 0, ttft=0.001 * number, duration=None)
+        figures.told()
+        clock.now += 17
+
+    assert figures.told() == other.told()
