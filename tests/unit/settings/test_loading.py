@@ -46,7 +46,9 @@ def test_the_examples_in_the_documented_default_work_without_their_comment_signs
 
     settings = config(_uncommented(DEFAULT), environ)
 
-    assert list(settings.models) == ["gpt-4o-mini", "deepseek-chat", "fast", "claude-sonnet", "gpt-4o-azure", "qwen2.5"]
+    models = ["gpt-4o-mini", "deepseek-chat", "fast", "claude-sonnet", "gpt-4o-azure", "qwen2.5", "gpt-4o"]
+    assert list(settings.models) == models
+    assert len(settings.routes()["gpt-4o"].targets) == 2
     assert len(settings.auth["default_auth"]["api_keys"]) == 3
 
 
