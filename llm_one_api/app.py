@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,8 +14,10 @@ from werkzeug.wrappers import Response
 
 from llm_one_api import logs
 from llm_one_api.plugins import manager, memory
+from llm_one_api.renewing import Renewal
 from llm_one_api.serving import Draft, Kept, serving
 from llm_one_api.settings import Settings, load
+from llm_one_api.settings.applying import GATEWAY
 from llm_one_api.stores.counters import connect
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.web import calls, door, errors, health, models, pipeline, stats, usage
@@ -23,6 +26,7 @@ from llm_one_api.web.house import House
 from llm_one_api.web.lookout import Lookout
 from llm_one_api.web.own_relay import LIFELINE
 from llm_one_api.web.proxy import Proxy
+from llm_one_api.web.reloading import Reloading
 
 
 class NoSessions(SessionInterface):
@@ -59,10 +63,19 @@ def read_config() -> Settings:
 
 def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
     """Join everything up. Opens no connection and starts nothing: `app.house.start()` does, after the fork."""
+    began = time.time_ns()
     settings = read()
     logs.configure(settings.logging.level, settings.logging.format)
     kept = Kept(settings)
     current = Current(serving(Draft.of(settings), kept))
+    run = settings.data_dir / "run"
+    reloading = Reloading(
+        run,
+        GATEWAY,
+        Renewal(read, settings, kept, current),
+        since=began,
+        stopping=lambda: kept.watch.draining,
+    )
 
     ledger = Ledger(settings.ledger.url, keep_connections=False)
     redis = connect(settings.redis_url)
@@ -93,10 +106,10 @@ def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
             "redis": partial(_ping, settings.redis_url),
             "limits": lambda: lookout.look_at_limits(lambda: limiting.are_whole(current.serving.rules)),
         },
-        chores=[kept.forward.close_idle],
-        beginnings=[limiting.start],
-        endings=[kept.counts.settle, kept.estimator.stop, limiting.stop, current.cleanup],
-        draining_marker=settings.data_dir / "run" / "draining",
+        chores=[kept.pools.close_idle],
+        beginnings=[limiting.start, reloading.start],
+        endings=[reloading.stop, kept.counts.settle, kept.estimator.stop, limiting.stop, current.cleanup],
+        draining_marker=run / "draining",
         lifeline=int(os.environ[LIFELINE]) if LIFELINE in os.environ else None,
     )
     door.register(app)

@@ -17,15 +17,18 @@ import structlog
 
 from llm_one_api.gateway.admit import Admit, Unlimited
 from llm_one_api.gateway.authenticate import Authenticate
+from llm_one_api.gateway.balance import Balance
 from llm_one_api.gateway.counts import Counts
 from llm_one_api.gateway.estimate import Estimator
 from llm_one_api.gateway.floods import Floods
 from llm_one_api.gateway.forward import Forward
 from llm_one_api.gateway.line import Line
+from llm_one_api.gateway.pool import Pools
 from llm_one_api.gateway.prepare import Prepare
 from llm_one_api.gateway.read import Read
 from llm_one_api.gateway.record import Record
 from llm_one_api.gateway.route import Route
+from llm_one_api.gateway.upstreams.members import Members
 from llm_one_api.gateway.watch import Bounds, Watch
 from llm_one_api.limiting import Limiting
 from llm_one_api.limits.rules import Rules
@@ -67,7 +70,9 @@ class Kept:
         self.record = Record(self.journal, self.counts, refuse_when_full=self.refuse_when_full)
         self.estimator = Estimator()
         self.prepare = Prepare()
-        self.forward = Forward(self.prepare.refused)
+        self.pools = Pools()
+        self.forward = Forward(self.pools, self.prepare.refused)
+        self.members = Members(partial(manager.strategy, context=settings.plugin_context()))
         self.limiting = Limiting(settings)
 
 
@@ -100,6 +105,7 @@ def serving(draft: Draft, kept: Kept) -> Serving:
         authenticate=Authenticate(auth, kept.floods),
         read=Read(seconds=settings.server.body_timeout, folder=settings.data_dir, offload=on_disk),
         route=Route(routes),
+        balance=Balance(kept.members),
         prepare=kept.prepare,
         admit=Admit(kept.limiting.by(settings, draft.rules, draft.pricer) or Unlimited()),
         record=kept.record,
@@ -107,6 +113,7 @@ def serving(draft: Draft, kept: Kept) -> Serving:
         forward=kept.forward,
         watch=kept.watch,
     )
+    kept.members.keep(draft.context.models.values())
     return Serving(
         line=line,
         rules=draft.rules,

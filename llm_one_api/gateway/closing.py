@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llm_one_api.dialects.told import NOTHING, Told
+from llm_one_api.gateway.answer import Answer
 from llm_one_api.gateway.counts import Fill
 from llm_one_api.gateway.endpoints import Endpoint
-from llm_one_api.gateway.forward import Answer
 from llm_one_api.gateway.record import Entry
 from llm_one_api.values import Outcome
 
 _CUT: frozenset[Outcome] = frozenset({"truncated", "stream_error", "timeout", "client_gone", "aborted"})
 """The outcomes of an answer of which more would have come."""
+
+_BROKE: frozenset[Outcome] = frozenset({"truncated", "stream_error", "timeout"})
+"""Those that are the upstream's doing."""
 
 
 def close(
@@ -31,6 +34,8 @@ def close(
     *complete*: all of the answer was read, whatever became of the caller, so that what it told of its usage is final.
     *hear* hands the answer's text on, as far as that was not done yet; it is called if tokens have to be counted.
     """
+    if outcome in _BROKE:
+        answer.turn.failed(error or outcome)
     told = told or NOTHING
     if not endpoint.metered:
         told = _unmetered(told)

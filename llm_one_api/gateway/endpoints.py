@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from llm_one_api.dialects.adapters import ADAPTERS
 from llm_one_api.dialects.anthropic import COUNT_TOKENS, MESSAGES
 from llm_one_api.dialects.dialect import Dialect
 from llm_one_api.dialects.openai_chat import CHAT, EMBEDDINGS
 from llm_one_api.dialects.openai_media import AUDIO, IMAGES
 from llm_one_api.dialects.openai_responses import RESPONSES
 from llm_one_api.dialects.plain import PLAIN, RERANK
+from llm_one_api.targets import Target
 from llm_one_api.values import Value
 
 Method = Literal["GET", "POST", "DELETE"]
@@ -46,6 +48,11 @@ class Endpoint(Value, frozen=True, kw_only=True):
     def by_id(self) -> bool:
         """Whether it is about something made before, so that no model is named."""
         return self.path.endswith("{id}")
+
+    def is_served_by(self, target: Target) -> bool:
+        """Whether *target*'s upstream has it: not all adapters have all of them."""
+        upstream = target.upstream
+        return ADAPTERS[upstream.adapter].path(self.name, "", upstream, target.upstream_model) is not None
 
 
 ENDPOINTS = (

@@ -1,33 +1,58 @@
-"""The order of the line: authenticate → read → route → prepare → admit → record → forward → meter.
+"""The order of the line: authenticate → read → route → balance → prepare → admit → record → forward → meter.
 
 No stage knows another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
 
 from llm_one_api.errors import BadRequest, BodyTooLarge, GatewayError, Overloaded, UpstreamFailed, UpstreamTimeout
 from llm_one_api.gateway.admit import Admit, Grant
+from llm_one_api.gateway.answer import Answer, ClientLeft, Turn
 from llm_one_api.gateway.authenticate import Authenticate
+from llm_one_api.gateway.balance import Balance
 from llm_one_api.gateway.counts import Counting, Fill
 from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.estimate import Estimator
-from llm_one_api.gateway.forward import Answer, ClientLeft, Forward
+from llm_one_api.gateway.forward import Forward
 from llm_one_api.gateway.limit_headers import with_standing
 from llm_one_api.gateway.meter import Meter
-from llm_one_api.gateway.prepare import Prepare
+from llm_one_api.gateway.prepare import Outgoing, Prepare, Unsupported
 from llm_one_api.gateway.read import Read, Request
 from llm_one_api.gateway.record import Entry, Record
 from llm_one_api.gateway.reply import Reply
 from llm_one_api.gateway.route import Route
+from llm_one_api.gateway.tour import Tour
 from llm_one_api.gateway.watch import Visit, Watch
 from llm_one_api.targets import Target
 from llm_one_api.values import Call, Caller, Outcome
 
-NOT_FOUND = 404
-_ELSEWHERE = frozenset({401, 403, NOT_FOUND, 405})
-"""What an upstream says of something that another one has made, or that it has no such endpoint, or refuses our key."""
+
+class Way(Protocol):
+    """A call's way over upstreams: a `Trip` over those of its model, or a `Tour` of all that there are."""
+
+    @property
+    def target(self) -> Target:
+        """Where the call goes now."""
+
+    @property
+    def turn(self) -> Turn:
+        """Its turn there."""
+
+    @property
+    def may_move(self) -> bool:
+        """Whether somebody else may be asked, should this upstream fail."""
+
+    def judge(self, answer: Answer, *, again: bool) -> Answer | None:
+        """Give what is to be passed on; None: `target` is to be asked now. *again*: the call can be sent once more."""
+
+    def failed(self, error: GatewayError, *, again: bool) -> Answer | None:
+        """Do the same where there was no usable answer. Raises a GatewayError if nothing can be passed on."""
+
+    def end(self) -> None:
+        """Note that the call is over without an answer."""
 
 
 class Line:
@@ -39,6 +64,7 @@ class Line:
         authenticate: Authenticate,
         read: Read,
         route: Route,
+        balance: Balance,
         prepare: Prepare,
         admit: Admit,
         record: Record,
@@ -50,6 +76,7 @@ class Line:
         self.authenticate = authenticate
         self.read = read
         self.route = route
+        self.balance = balance
         self.prepare = prepare
         self.admit = admit
         self.record = record
@@ -63,27 +90,23 @@ class Line:
         caller = self.authenticate(call.api_key, call.peer)
         visit = self.watch.enter(call.client_fd, caller.on_client_gone)
         request: Request | None = None
+        way: Way | None = None
         try:
             try:
                 self._check_room()
                 request = self.read(call, endpoint, visit)
-                targets = self._targets(caller, endpoint, request)
-                ready = self.prepare(call, endpoint, request, targets[0])
-                grant = self.admit(call, caller, endpoint, request, targets[0])
-                entry = self._open(call, caller, targets[0], grant, request)
+                way = self._way(caller, endpoint, request, visit)
+                ready = self._make_ready(way, call, endpoint, request)
+                grant = self.admit(call, caller, endpoint, request, way.target)
+                entry = self._open(call, caller, way.target, grant, request)
             except GatewayError as error:
                 model = request.model if request else None
                 self.record.reject(call, caller, error, model=model, stream=bool(request and request.stream))
                 raise
             try:
                 entry.counting = self._counting(endpoint, request, ready.model)
-                if len(targets) == 1:
-                    answer = self.forward(ready, call.started, visit, entry)
-                else:
-                    answer = self._ask_all(targets, call, endpoint, request, visit, entry)
-                if request.upload is not None:  # what stands behind its model has been read by now
-                    entry.stream, entry.end_user = request.upload.streams, request.upload.end_user
-                return with_standing(self.meter(answer, endpoint, entry, visit), grant.standing)
+                reply = self._ask(way, ready, call, endpoint, request, visit, entry)
+                return with_standing(reply, grant.standing)
             except GatewayError as error:
                 _close(entry, endpoint, error)
                 error.standing = grant.standing
@@ -91,11 +114,11 @@ class Line:
             except BaseException:
                 entry.close("aborted", status=500, error="internal_error")
                 raise
-        except GatewayError as error:
-            error.waited = visit.waited
-            self.watch.leave(visit)
-            raise
-        except BaseException:
+        except BaseException as error:
+            if way is not None:
+                way.end()
+            if isinstance(error, GatewayError):
+                error.waited = visit.waited
             self.watch.leave(visit)
             raise
         finally:
@@ -110,38 +133,42 @@ class Line:
             grant.cancel()
             raise
 
-    def _targets(self, caller: Caller, endpoint: Endpoint, request: Request) -> Sequence[Target]:
-        """Tell where the call goes: to the model's upstream, or where what it is about may have been made."""
+    def _way(self, caller: Caller, endpoint: Endpoint, request: Request, visit: Visit) -> Way:
+        """Choose where the call goes: to the model's upstreams, or where what it is about may have been made."""
         if endpoint.by_id:
-            return self.route.everywhere(caller, endpoint.name)
-        return (self.route(caller, request.model),)
+            return Tour(self.route.everywhere(caller, endpoint))
+        route = self.route(caller, request.model)
+        return self.balance(route, partial(self.route.fallbacks, caller, route), endpoint, visit)
 
-    def _ask_all(
-        self, targets: Sequence[Target], call: Call, endpoint: Endpoint, request: Request, visit: Visit, entry: Entry
-    ) -> Answer:
-        """Ask one upstream after the other, until one knows of it; if none does, "not found" tells the most."""
-        held: Answer | None = None
-        failed: GatewayError | None = None
-        for target in targets:
-            entry.upstream = target.upstream.name
+    def _ask(
+        self, way: Way, ready: Outgoing, call: Call, endpoint: Endpoint, request: Request, visit: Visit, entry: Entry
+    ) -> Reply:
+        """Ask one upstream after the other, until there is an answer to be passed on."""
+        upload = request.upload
+        while True:
             try:
-                answer = self.forward(self.prepare(call, endpoint, request, target), call.started, visit, entry)
+                answer = self.forward(ready, call.started, visit, entry, way.turn)
+                if upload is not None:  # what stands behind its model has been read by now
+                    entry.stream, entry.end_user = upload.streams, upload.end_user
+                found = way.judge(answer, again=upload is None or not upload.passed)
+                if found is answer:
+                    return self.meter(answer, endpoint, entry, visit, wait=way.may_move)
             except (UpstreamFailed, UpstreamTimeout) as error:
-                failed = failed or error
-                continue
-            if held is not None and (answer.status not in _ELSEWHERE or answer.status == NOT_FOUND):
-                held.abort()
-                held = None
-            if answer.status not in _ELSEWHERE:
-                return answer
-            if held is None:
-                held = answer
-            else:
-                answer.abort()
-        if held is not None:
-            entry.upstream = held.upstream.name
-            return held
-        raise failed or UpstreamFailed("No upstream could be asked.")
+                entry.spoils(error.code)
+                found = way.failed(error, again=upload is None or not upload.passed)
+            if found is not None:  # one from before tells more
+                entry.upstream = found.upstream.name
+                return self.meter(found, endpoint, entry, visit)
+            ready = self._make_ready(way, call, endpoint, request)
+            entry.goes_to(way.target)
+
+    def _make_ready(self, way: Way, call: Call, endpoint: Endpoint, request: Request) -> Outgoing:
+        """Make the request ready for the first upstream on its way that can be told what was asked."""
+        while True:
+            try:
+                return self.prepare(call, endpoint, request, way.target)
+            except Unsupported as error:
+                way.failed(error, again=True)
 
     def _counting(self, endpoint: Endpoint, request: Request, model: str) -> Counting | None:
         if not endpoint.counts and not endpoint.counts_output:

@@ -9,9 +9,9 @@ from contextlib import suppress
 from llm_one_api.dialects.adapters import Translation
 from llm_one_api.dialects.told import Told
 from llm_one_api.errors import GatewayError, Overloaded, UpstreamAuthFailed, UpstreamFailed, UpstreamTimeout
+from llm_one_api.gateway.answer import Answer, ClientLeft, ended_by
 from llm_one_api.gateway.closing import close
 from llm_one_api.gateway.endpoints import Endpoint
-from llm_one_api.gateway.forward import Answer, ClientLeft, ended_by
 from llm_one_api.gateway.http import BadAnswer, ConnectionEnded
 from llm_one_api.gateway.record import Entry
 from llm_one_api.gateway.reply import Reply, StreamBroken
@@ -34,8 +34,11 @@ class Meter:
         """Use *watch* for the waits between reads."""
         self._watch = watch
 
-    def __call__(self, answer: Answer, endpoint: Endpoint, entry: Entry, visit: Visit) -> Reply:
-        """Give the reply; its record is closed when its end was read. Raises a GatewayError before the first byte."""
+    def __call__(self, answer: Answer, endpoint: Endpoint, entry: Entry, visit: Visit, *, wait: bool = False) -> Reply:
+        """Give the reply; its record is closed when its end was read. Raises a GatewayError before the first byte.
+
+        *wait*: another upstream may still be asked, so that a stream is not begun before its first byte is there.
+        """
         status = answer.status
         if status in {401, 403}:
             answer.abort()
@@ -47,6 +50,8 @@ class Meter:
             raise UpstreamFailed("The model's upstream answered with a redirect.", code="upstream_redirect")
         if answer.headers.get("content-type", "").lower().startswith("text/event-stream") and status < 300:  # noqa: PLR2004
             entry.stream = True  # of a form this may not have been known
+            if wait and not answer.has_body:
+                answer.connection.unread(_read(answer, entry, visit))
             return Reply(
                 status=status,
                 headers=answer.headers,
@@ -191,7 +196,7 @@ def _read(answer: Answer, entry: Entry, visit: Visit) -> bytes:
     finally:
         visit.go_on()
     if entry.first_byte_at is None:
-        entry.first_byte_at = time.monotonic()
+        answer.begins(entry)
     return piece
 
 

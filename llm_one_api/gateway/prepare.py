@@ -1,4 +1,4 @@
-"""Fourth stage: what goes upstream. The caller's own body, byte for byte, unless a field must change."""
+"""Fifth stage: what goes upstream. The caller's own body, byte for byte, unless a field must change."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from llm_one_api.values import Call
 
 REMEMBERED = 3600.0
 """Seconds for which it is remembered that an upstream refuses `stream_options`; it may have been updated since."""
+
+
+class Unsupported(BadRequest):
+    """This upstream cannot be told what was asked; one that speaks otherwise may."""
 
 
 class Outgoing:
@@ -61,13 +65,13 @@ class Prepare:
         self._refusing: dict[tuple[str, str], float] = {}
 
     def __call__(self, call: Call, endpoint: Endpoint, request: Request, target: Target) -> Outgoing:
-        """Make the request ready. Raises BadRequest if the upstream cannot be told what was asked."""
+        """Make the request ready. Raises Unsupported if the upstream cannot be told what was asked."""
         upstream = target.upstream
         adapter = ADAPTERS[upstream.adapter]
         own = upstream_path(endpoint, call.path, call.query)
         path = adapter.path(endpoint.name, own, upstream, target.upstream_model)
         if path is None:
-            raise BadRequest(
+            raise Unsupported(
                 f"The model `{target.model}` is served by an upstream (adapter: {upstream.adapter}) that has no "
                 f"{endpoint.path}.",
                 code="unsupported_endpoint",
@@ -86,8 +90,7 @@ class Prepare:
         )
         if request.upload is not None:
             ready.upload = request.upload
-            if target.upstream_model != request.model:
-                request.upload.rename(target.upstream_model)
+            request.upload.rename(target.upstream_model if target.upstream_model != request.model else None)
         elif translation is not None:
             ready.translation = translation
             ready.include_usage = request.asked.wants_usage
@@ -100,6 +103,10 @@ class Prepare:
             if ready.hides_usage:
                 ready.unasked = lambda: body_of(request, target, ask_usage=False)
         return ready
+
+    def forget_heads(self) -> None:
+        """Keep no upstream's key that the config may not have any more: heads are made anew when they are needed."""
+        self._heads.clear()
 
     def refused(self, ready: Outgoing) -> None:
         """Remember that the upstream refuses `stream_options` for this model."""
@@ -164,4 +171,4 @@ def _translated(translation: Translation, request: Request, upstream: Upstream, 
     try:
         return translation.request(request.body, upstream, model)
     except Untranslatable as error:
-        raise BadRequest(error.message, code="unsupported_parameter", param=error.param) from None
+        raise Unsupported(error.message, code="unsupported_parameter", param=error.param) from None

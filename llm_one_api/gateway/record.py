@@ -1,4 +1,4 @@
-"""Sixth stage and last: one record a call, opened before the upstream is called, closed however the call ends."""
+"""Seventh stage and last: one record a call, opened before the upstream is called, closed however the call ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
+
+from msgspec import structs
 
 from llm_one_api.dialects.told import NOTHING, Told
 from llm_one_api.dialects.usage import UNKNOWN, Measured
@@ -52,7 +54,7 @@ class Entry:
 
     __slots__ = (
         "_counts", "_grant", "_journal", "_opened", "_started", "attempts", "closed", "counting", "end_user",
-        "first_byte_at", "provider_request_id", "stream", "upstream",
+        "first_byte_at", "provider_request_id", "stream", "upstream", "upstream_model",
     )  # fmt: skip
 
     def __init__(self, journal: Journal, counts: Counts, opened: Opened, started: float, grant: Grant) -> None:
@@ -71,7 +73,19 @@ class Entry:
         self.stream = opened.stream
         self.end_user = opened.end_user
         self.upstream = opened.upstream
+        self.upstream_model = opened.upstream_model
         self.closed = False
+
+    def goes_to(self, target: Target) -> None:
+        """Another upstream is asked now; of the answer of the one before, nothing was passed on."""
+        self.upstream, self.upstream_model = target.upstream.name, target.upstream_model
+        self.first_byte_at = None
+        self.provider_request_id = None
+
+    def spoils(self, error: str) -> None:
+        """Note that the last attempt's answer could not be used after all."""
+        if self.attempts and self.attempts[-1].error is None:
+            self.attempts[-1] = structs.replace(self.attempts[-1], error=error)
 
     def close(
         self,
@@ -103,7 +117,7 @@ class Entry:
             request_id=opened.request_id,
             at=opened.at,
             model=opened.model,
-            upstream_model=opened.upstream_model,
+            upstream_model=self.upstream_model,
             response_model=told.model,
             service_tier=told.service_tier,
             user=opened.caller.user,

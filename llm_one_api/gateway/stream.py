@@ -10,9 +10,9 @@ import structlog
 from llm_one_api.dialects import sse
 from llm_one_api.dialects.adapters import StreamTranslation
 from llm_one_api.dialects.dialect import Failure
+from llm_one_api.gateway.answer import Answer
 from llm_one_api.gateway.closing import close
 from llm_one_api.gateway.endpoints import Endpoint
-from llm_one_api.gateway.forward import Answer
 from llm_one_api.gateway.hearing import Hearing
 from llm_one_api.gateway.http import BadAnswer, ConnectionEnded
 from llm_one_api.gateway.record import Entry
@@ -65,6 +65,8 @@ class Stream:
         self._why: Why = "first_byte"
         """What is waited for now, and for how long."""
         self._patience = answer.upstream.first_byte_timeout
+        if entry.first_byte_at is not None:  # it was waited for already
+            self._why, self._patience = "idle", answer.upstream.idle_timeout
         self._cutter = sse.EventCutter()
         self._reader = ready.dialect.reader(hide_usage=ready.hides_usage)
         self._translation: StreamTranslation | None = None
@@ -156,7 +158,7 @@ class Stream:
         finally:
             visit.state = ""
         if self._why == "first_byte":
-            self._entry.first_byte_at = time.monotonic()
+            self._answer.begins(self._entry)
             self._why, self._patience = "idle", self._answer.upstream.idle_timeout
         return data
 

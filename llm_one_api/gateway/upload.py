@@ -44,6 +44,8 @@ class Upload:
         self._size = 0
         self._file: IO[bytes] | None = None
         self._renamed: str | None = None
+        self.passed = False
+        """Whether it has begun to go upstream, which it can only once."""
         self._over = False
         body.check()
 
@@ -68,8 +70,8 @@ class Upload:
         """Whether the form asks for a stream, as far as it has been read."""
         return (self.field("stream") or "").lower() == "true"
 
-    def rename(self, model: str) -> None:
-        """Send *model* upstream instead of what stands there."""
+    def rename(self, model: str | None) -> None:
+        """Send *model* upstream instead of what stands there; None: what stands there."""
         self._renamed = model
 
     @property
@@ -82,6 +84,7 @@ class Upload:
 
     def pieces(self) -> Iterator[bytes]:
         """Give the form, from its start. Raises a GatewayError if the rest is not what it should be."""
+        self.passed = True
         yield from self._waiting()
         while not self._over:
             piece = self._read()

@@ -26,7 +26,9 @@ from llm_one_api.values import OnClientGone
 TICK = 0.25
 _POLLGONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
-Why = Literal["connect", "first_byte", "idle", "total", "body", "client_gone", "client_stalled", "draining", "bounds"]
+Why = Literal[
+    "queue", "connect", "first_byte", "idle", "total", "body", "client_gone", "client_stalled", "draining", "bounds"
+]
 
 
 class Cut(Exception):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ConfigDict
 
 from llm_one_api.plugins.interfaces import ModelRoutePlugin, PluginConfig
-from llm_one_api.targets import ModelRoute, Target
+from llm_one_api.targets import ModelRoute
 
 
 class RouterSettings(BaseModel):
@@ -26,10 +26,9 @@ class DefaultRouterPlugin(ModelRoutePlugin):
         super().__init__(config)
         self._routes: Mapping[str, ModelRoute] = dict(config.context.models) if config.context else {}
 
-    def get_model_config(self, model: str) -> Target | None:
-        """Tell where calls to *model* go; None: it is not configured."""
-        route = self._routes.get(model)
-        return route.targets[0] if route else None
+    def get_model_config(self, model: str) -> ModelRoute | None:
+        """Tell where calls to *model* may go; None: it is not configured."""
+        return self._routes.get(model)
 
     def list_models(self) -> Iterable[str]:
         """Name the models in the order of the config."""

@@ -234,5 +234,5 @@ class LoadBalanceStrategy(Plugin, ABC):
     def choose(self, among: Sequence[Candidate]) -> Candidate:
         """Choose one of *among*: those that may have the call, at least one, and not always the same."""
 
-    def saw(self, name: str, ttft: float) -> None:  # noqa: B027 (optional)
+    def saw(self, name: str, ttft: float) -> None:
         """Take note that upstream *name* began an answer after *ttft* seconds. Optional."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from llm_one_api.dialects.dialect import Dialect
 from llm_one_api.dialects.openai_chat import CHAT
 from llm_one_api.dialects.reader import StreamReader
 from llm_one_api.gateway.admit import NO_GRANT
+from llm_one_api.gateway.answer import UNCOUNTED, Uncounted
 from llm_one_api.gateway.counts import Counts
 from llm_one_api.gateway.endpoints import ENDPOINTS, Endpoint
 from llm_one_api.gateway.prepare import Outgoing
@@ -69,6 +71,13 @@ class Answer:
 
     def read(self) -> bytes:
         return self._pieces.pop(0) if self._pieces else b""
+
+    @property
+    def turn(self) -> Uncounted:
+        return UNCOUNTED
+
+    def begins(self, entry: Entry) -> None:
+        entry.first_byte_at = time.monotonic()
 
     def finish(self) -> None:
         self.over = self.over or "finished"

@@ -1,0 +1,76 @@
+"""One call's turn at one upstream: from when it is chosen until its answer is over."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from llm_one_api.gateway.upstreams.members import Member
+
+_ERROR = 400
+
+
+class Turn:
+    """Tells the upstream's health and figures what became of one attempt. Each thing is told once, the first counts."""
+
+    __slots__ = ("_began", "_is_over", "_trial", "_ttft", "_verdict", "member")
+
+    def __init__(self, member: Member, *, trial: bool = False) -> None:
+        """Begin: from now on the upstream has one call more under way. *trial*: it is to show whether it is well."""
+        self.member = member
+        self._trial = trial
+        self._verdict: Literal["", "answered", "failed", "none"] = ""
+        self._ttft: float | None = None
+        self._is_over = False
+        self._began = time.monotonic()
+        member.own_in_flight += 1
+        if trial:
+            member.health.begin_trial()
+
+    def first_byte(self, status: int, now: float) -> None:
+        """Note that the answer's body has begun, at *now* (`time.monotonic()`)."""
+        if self._verdict or self._is_over:
+            return
+        self._verdict = "answered"
+        member = self.member
+        member.answered(fresh=self._is_fresh())
+        if status < _ERROR:  # what an error took says nothing of what an answer takes
+            self._ttft = now - self._began
+            member.group.strategy.saw(member.name, self._ttft)
+
+    def failed(self, why: str) -> None:
+        """Note that it gave no usable answer, or broke off; *why* is a code."""
+        if self._verdict != "failed" and not self._is_over:
+            midway = self._verdict == "answered"
+            self._verdict = "failed"
+            self.member.failed(why, trial=self._trial, fresh=self._is_fresh(), midway=midway)
+
+    def limited(self, seconds: float) -> None:
+        """Note that it takes no calls for so many seconds."""
+        if not self._verdict:
+            self._verdict = "none"
+            self.member.limited(seconds)
+
+    def shrugged(self) -> None:
+        """Note that its answer says nothing of its health."""
+        self._verdict = self._verdict or "none"
+
+    def over(self) -> None:
+        """Note that the upstream has this call no longer."""
+        if self._is_over:
+            return
+        self._is_over = True
+        member = self.member
+        member.own_in_flight -= 1
+        if self._trial:
+            member.health.end_trial()
+        failed = self._verdict == "failed"
+        ended = self._ttft is not None and not failed
+        member.figures.add(failed=failed, ttft=self._ttft, duration=time.monotonic() - self._began if ended else None)
+        if member.group.waiting:
+            member.group.wake()
+
+    def _is_fresh(self) -> bool:
+        """Whether it began after what is known of the upstream was found."""
+        condition = self.member.health.condition
+        return not condition.since or time.time() - (time.monotonic() - self._began) >= condition.since
