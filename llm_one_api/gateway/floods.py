@@ -75,7 +75,7 @@ class Floods:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Let *per_minute* requests of an address fail; *trusted_proxies* tell the addresses of those behind them."""
-        self._each = _MINUTE / per_minute
+        self.allow(per_minute)
         self._trusted = tuple(ipaddress.ip_network(text) for text in trusted_proxies)
         self._clock = clock
         self._good: Lately[int, bool] = Lately(MOST_KEYS)
@@ -87,6 +87,10 @@ class Floods:
         """Requests whose key was wrong or missing."""
         self.turned_away = 0
         """Requests that were not even asked whose key theirs is."""
+
+    def allow(self, per_minute: int) -> None:
+        """Let *per_minute* requests of an address fail from now on."""
+        self._each = _MINUTE / per_minute
 
     def check(self, api_key: str, peer: Peer) -> None:
         """Let a request in to be asked whose key it has. Raises RateLimited: too many of its address had none."""
