@@ -15,6 +15,7 @@ COMMANDS = {
     "plugins": "Tell how far the stats plugins are, and set one back.",
     "deadletter": "Look after records that were set aside.",
     "quota": "Show how limits stand, and let somebody go on.",
+    "upstreams": "Show how upstreams do: who takes calls, who rests, and why.",
     "verify": "Compare the journal, the records, the sums and the live statistics.",
     "demo-upstream": "Answer like a provider, for trying things out.",
     "bench": "Measure how fast it is on this machine.",

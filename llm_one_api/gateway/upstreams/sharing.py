@@ -125,10 +125,17 @@ class Sharing:
             return True
 
     def own(self) -> Told:
-        """Tell what this process knows by itself, by its own clock: for pages while it is alone."""
+        """Tell what this process knows by itself, by its own clock: for pages, while it is alone."""
         figures = telling.figures(self._members.groups(), self._config_read_at, 0.0, all_in_flight=True)
         conditions = {member.key: telling.outward(member.health.condition, 0.0) for member in self._members.all()}
         return Told(round(self._clock() * MILLION), {self.process: figures}, [], conditions)
+
+    def with_own(self, told: Told) -> Told:
+        """Give what all have told, for pages; what this process has to tell is of this moment."""
+        if self._greenlet is None or self._offset is None:
+            return told
+        figures = telling.figures(self._members.groups(), self._config_read_at, self._offset)
+        return told._replace(processes={**told.processes, self.process: figures})
 
     # -- turns --
 
