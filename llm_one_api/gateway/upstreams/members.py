@@ -92,6 +92,11 @@ class Member:
         return self._group.route.balance.health_check_interval
 
     @property
+    def max_failures(self) -> int:
+        """Failures one after the other, after which it rests."""
+        return self.health.max_failures
+
+    @property
     def has_room(self) -> bool:
         """Whether it may have one more call at a time."""
         most = self.target.upstream.max_concurrent
