@@ -9,6 +9,7 @@ import pytest
 
 from llm_one_api.gateway.endpoints import ENDPOINTS, Endpoint
 from llm_one_api.settings.models import ModelSettings
+from llm_one_api.targets import DIRECT
 from llm_one_api.targets import Adapter
 from llm_one_api.values import Usage, UsageSource
 from tests.harness.processes import ROOT
@@ -46,4 +47,5 @@ def test_the_files_that_are_named_are_there() -> None:
 def test_the_default_that_is_told_is_the_one_that_is_sent() -> None:
     settings = ModelSettings.model_validate({"api_base": "http://h/v1", "adapter": "anthropic"})
 
-    assert f"({settings.target('m').upstream.default_max_tokens})" in PAGE
+    (target,) = settings.route("m", DIRECT).targets
+    assert f"({target.upstream.default_max_tokens})" in PAGE
