@@ -55,7 +55,7 @@ def main() -> None:
         limits = limiting.by(settings, settings.limit_rules(), settings.pricer())
         assert limits is not None
         limiting.start()
-        caller, target = Caller(key="key_3f9a1c22", user="alice"), settings.targets()["m"]
+        caller, target = Caller(key="key_3f9a1c22", user="alice"), settings.routes()["m"].targets[0]
         request = Request(model="m", body=BODY, asked=read_request(BODY))
         took: list[float] = []
 

@@ -100,27 +100,28 @@ def keeping(running: Settings, new: Settings, part: str) -> Settings:
     return new
 
 
-def steadily(read: Callable[[], Settings]) -> tuple[Settings, str]:
+def steadily(read: Callable[[], Settings], path: Path | None = None) -> tuple[Settings, str]:
     """Read the config, and tell which file it was, as it was written when. One that is changed meanwhile is read again.
 
-    All processes read it by themselves: what this tells shows whether they have read the same. Raises ConfigError.
+    *read* takes *path*, or the file of the environment. All processes read it by themselves: what this tells shows
+    whether they have read the same. Raises ConfigError.
     """
-    before = _written()
+    before = _written(path)
     for _ in range(_TRIES):
-        settings, after = read(), _written()
+        settings, after = read(), _written(path)
         if after == before:
             break
         before = after
     return settings, before
 
 
-def _written() -> str:
-    file = source()
+def _written(path: Path | None) -> str:
+    file = Path(source(path))
     try:
-        at = datetime.fromtimestamp(Path(file).stat().st_mtime, UTC)
+        at = datetime.fromtimestamp(file.stat().st_mtime, UTC)
     except OSError:
-        return file
-    return f"{file}, written {at.isoformat(timespec='microseconds')}"
+        return str(file)
+    return f"{file.resolve()}, written {at.isoformat(timespec='microseconds')}"
 
 
 def _at(settings: Settings, path: str) -> Any:

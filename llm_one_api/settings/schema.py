@@ -30,7 +30,7 @@ from llm_one_api.settings.sections import (
     Section,
     ServerSettings,
 )
-from llm_one_api.targets import ModelRoute, Target
+from llm_one_api.targets import ModelRoute
 
 PLUGIN_KINDS = ("auth", "model_route", "stats")
 """The sections whose parts are read by plugins only."""
@@ -117,10 +117,6 @@ class Settings(Section):
         """Tell where calls to each model may go, in the order of the file."""
         link = self.upstreams.link
         return {name: model.route(name, link) for name, model in self.models.items()}
-
-    def targets(self) -> dict[str, Target]:
-        """Tell the first place where calls to each model may go, in the order of the file."""
-        return {name: route.targets[0] for name, route in self.routes().items()}
 
     def limit_rules(self) -> Rules:
         """Tell which limits there are."""

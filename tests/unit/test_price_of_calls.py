@@ -41,6 +41,6 @@ SETTINGS = Settings.model_validate(
     ],
 )
 def test_what_is_reserved_of_a_cost_quota(model: str, endpoint: str, own: int, out: int, cost: Decimal | None) -> None:
-    target = SETTINGS.targets()[model]
+    target = SETTINGS.routes()[model].targets[0]
 
     assert price(SETTINGS.pricer().price, target, endpoint, own, out) == cost
