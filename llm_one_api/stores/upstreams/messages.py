@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 
-class Standing(NamedTuple):
+class Standing(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """How an upstream stands in one process."""
 
     key: str
