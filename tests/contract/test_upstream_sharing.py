@@ -12,21 +12,20 @@ import gevent
 import pytest
 from structlog.testing import capture_logs
 
-from llm_one_api.gateway.upstreams.members import Member, Members
+from llm_one_api.gateway.upstreams.member import Member
+from llm_one_api.gateway.upstreams.members import Members
 from llm_one_api.gateway.upstreams.sharing import Sharing
+from llm_one_api.plugins.interfaces import Candidate, LoadBalanceStrategy, PluginConfig
 from llm_one_api.stores.upstreams.store import UpstreamStore
 from llm_one_api.targets import Balance, ModelRoute, Target, Upstream
 from tests.harness.services import Valkey, valkey
 
 
-class First:
+class First(LoadBalanceStrategy):
     """Always chooses the first."""
 
-    def choose(self, among: Sequence[Member]) -> Member:
+    def choose(self, among: Sequence[Candidate]) -> Candidate:
         return among[0]
-
-    def saw(self, name: str, ttft: float) -> None:
-        pass
 
 
 def route(model: str = "m", names: Sequence[str] = ("one", "two"), **more: Any) -> ModelRoute:
@@ -45,7 +44,7 @@ class Process:
             return time.time() + ahead
 
         self.url, self.clock = url, clock
-        self.members = Members(lambda _: First(), clock)
+        self.members = Members(lambda _: First(PluginConfig()), clock)
         self.members.keep(routes or [route()])
         self.store = UpstreamStore(url, "s:")
         self.sharing = Sharing(self.members, self.store, every=0.02, figures_every=0.05, clock=clock)
