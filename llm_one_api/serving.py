@@ -99,8 +99,8 @@ class Draft:
 def serving(draft: Draft, kept: Kept) -> Serving:
     """Put a config to work, around what is kept. On the hub. Raises ConfigError if a plugin cannot start."""
     settings = draft.settings
-    auth = manager.auth_plugins(settings.plugins.auth, settings.auth, draft.context)
-    routes = manager.model_routes(settings.plugins.model_route, settings.model_route, draft.context)
+    auth = manager.auth_plugins(settings.plugins.auth, settings.auth, draft.context, checked=True)
+    routes = manager.model_routes(settings.plugins.model_route, settings.model_route, draft.context, checked=True)
     line = Line(
         authenticate=Authenticate(auth, kept.floods),
         read=Read(seconds=settings.server.body_timeout, folder=settings.data_dir, offload=on_disk),

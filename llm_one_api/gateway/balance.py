@@ -18,7 +18,8 @@ from llm_one_api.gateway import judging
 from llm_one_api.gateway.answer import Answer, ended_by
 from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.prepare import Unsupported
-from llm_one_api.gateway.upstreams.members import Group, Member, Members
+from llm_one_api.gateway.upstreams.member import Group, Member
+from llm_one_api.gateway.upstreams.members import Members
 from llm_one_api.gateway.upstreams.turn import Turn
 from llm_one_api.gateway.watch import Cut, Visit
 from llm_one_api.targets import ModelRoute, Target

@@ -152,6 +152,12 @@ class Pool:
         while self._idle and now - self._idle[0].idle_since >= IDLE_SECONDS:
             self._idle.popleft().close()
 
+    def retire(self) -> None:
+        """Keep no connection any more: nobody will take one."""
+        self.retired = True
+        while self._idle:
+            self._idle.popleft().close()
+
     # -- new ones --
 
     def connect(self, timeout: float) -> Connection:
@@ -273,9 +279,10 @@ class Pools:
         for key, pool in list(self._pools.items()):
             pool.close_idle()
             if not pool.idle and now - pool.used >= UNUSED_SECONDS:
-                pool.retired = True
+                pool.retire()
                 del self._pools[key]
         if any(pool.retired for pool in self._known.values()):
+            # Names that were given for them before are forgotten too, or they would be used again.
             self._known = {key: pool for key, pool in self._known.items() if not pool.retired}
             self._contexts.keep({pool.link for pool in self._pools.values()})
 

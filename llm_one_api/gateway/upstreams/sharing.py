@@ -17,7 +17,8 @@ from gevent.event import Event
 
 from llm_one_api.gateway.upstreams import telling
 from llm_one_api.gateway.upstreams.health import NOBODY
-from llm_one_api.gateway.upstreams.members import Member, Members
+from llm_one_api.gateway.upstreams.member import Member
+from llm_one_api.gateway.upstreams.members import Members
 from llm_one_api.gateway.upstreams.telling import MILLION
 from llm_one_api.stores.upstreams.messages import Condition, ProcessFigures, Standing, Told, Turn
 from llm_one_api.stores.upstreams.store import ALIVE_SECONDS

@@ -8,7 +8,7 @@ import gevent
 
 from llm_one_api.gateway.upstreams import health
 from llm_one_api.gateway.upstreams.health import Others
-from llm_one_api.gateway.upstreams.members import Group, Member
+from llm_one_api.gateway.upstreams.member import Group, Member
 from llm_one_api.stores.upstreams.messages import Condition, MemberFigures, ModelFigures, ProcessFigures, Standing
 
 MILLION = 10**6

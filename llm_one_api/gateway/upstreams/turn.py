@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal
 
-from llm_one_api.gateway.upstreams.members import Member
+from llm_one_api.gateway.upstreams.member import Member
 
 _ERROR = 400
 

@@ -18,7 +18,8 @@ from llm_one_api.gateway.balance import Balance, Busy, Trip
 from llm_one_api.gateway.endpoints import ENDPOINTS, Endpoint
 from llm_one_api.gateway.prepare import Unsupported
 from llm_one_api.gateway.upstreams.health import Condition, Others
-from llm_one_api.gateway.upstreams.members import Member, Members
+from llm_one_api.gateway.upstreams.member import Member
+from llm_one_api.gateway.upstreams.members import Members
 from llm_one_api.gateway.watch import Visit
 from llm_one_api.plugins import manager
 from llm_one_api.plugins.interfaces import Candidate, LoadBalanceStrategy, LogFile, PluginConfig, PluginContext
@@ -434,6 +435,36 @@ def test_another_place_under_the_same_name_begins_anew_and_others_hear_of_it(mem
 
     assert member(members, "a").health.standing() == "healthy"
     assert [one.name for one in members.take_changed()] == ["a"]
+
+
+def test_a_call_of_before_a_reload_goes_on_by_the_old_config_and_leaves_no_trace(members: Members) -> None:
+    old, new = route(target("a"), target("b")), route(target("a"))
+    gone = route(target("x", "n"))
+    members.keep([old, gone])
+    members.keep([new])
+    known = members.group(new)
+
+    assert not judged(begin(members, old), 500)
+    begin(members, gone)
+
+    assert members.group(new) is known
+    assert [group.route.model for group in members.groups()] == ["m"]
+    assert member(members, "a").health.streak == 1
+
+
+def test_a_strategy_that_cannot_be_made_changes_nothing() -> None:
+    def make(name: str) -> LoadBalanceStrategy:
+        if name != "first":
+            raise LookupError(name)
+        return First(PluginConfig())
+
+    members = Members(make)
+    members.keep([route(target("a"))])
+
+    with pytest.raises(LookupError):
+        members.keep([route(target("z", "k")), route(target("a"), strategy="none")])
+
+    assert [group.route.model for group in members.groups()] == ["m"]
 
 
 def test_calls_that_wait_look_again_when_the_config_gives_more_room(members: Members) -> None:

@@ -11,7 +11,8 @@ from itertools import count
 import pytest
 
 from llm_one_api.gateway.upstreams.health import Others
-from llm_one_api.gateway.upstreams.members import Member, Members
+from llm_one_api.gateway.upstreams.member import Member
+from llm_one_api.gateway.upstreams.members import Members
 from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.load_balance.least_connections import LeastConnections
 from llm_one_api.targets import Balance, ModelRoute, Target, Upstream
