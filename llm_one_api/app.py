@@ -58,6 +58,7 @@ class Gateway(Flask):
 
 def read_config() -> Settings:
     """Read the config, and check the plugins' part of it too. Raises ConfigError."""
+    manager.look_again()
     return load(check=manager.check)
 
 

@@ -9,6 +9,7 @@ import click
 COMMANDS = {
     "up": "Run everything on this machine, in the foreground.",
     "check-config": "Check the config file and print every fault.",
+    "reload": "Have what runs here take up the changed config.",
     "relay": "Send the journal's records to the workers.",
     "db": "Create or upgrade the ledger's tables.",
     "prices": "List calls without a cost, and give them one.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -18,6 +20,7 @@ from llm_one_api.books.relay.relay import Relay, RelayOptions
 from llm_one_api.books.relay.window import Publish, TakeAcks
 from llm_one_api.broker import INGEST, JOBS, sender, waiting
 from llm_one_api.cli.claim import writing_to
+from llm_one_api.cli.relay_config import Prices
 from llm_one_api.cli.relay_resend import resend
 from llm_one_api.errors import ConfigError
 from llm_one_api.lifetime import look_for_cycles_seldom
@@ -61,6 +64,7 @@ command.add_command(resend)
 
 def be_relay(config: Path | None, drain: float) -> None:
     """Be the relay of the journal folder, unless it has one."""
+    began = time.time_ns()
     try:
         loaded = settings.load(config)
     except ConfigError as error:
@@ -75,12 +79,13 @@ def be_relay(config: Path | None, drain: float) -> None:
             return
         identity = journal_id(folder)
     celery = sender(loaded.broker_url, loaded.redis.key_prefix)
+    prices = Prices(loaded, config, since=began)
     relay = Relay(
         folder,
         publish=_publisher(celery, identity),
         take_acks=_ack_taker(loaded, identity),
         count_waiting=lambda: waiting(celery, INGEST),
-        price=loaded.pricer().price,
+        price=prices,
         limits=_limits(loaded),
         hint_quota_check=lambda: _hint_quota_check(celery),
         options=RelayOptions(
@@ -93,16 +98,22 @@ def be_relay(config: Path | None, drain: float) -> None:
             keep_acked_bytes=loaded.journal.keep_acked_bytes,
         ),
     )
-    run(relay, drain)
+    run(relay, drain, prices.look)
+    prices.close()
     os.close(lock)
 
 
-def run(relay: Relay, drain: float) -> None:
-    """Let *relay* run until a signal, or the end of the lifeline, ends it."""
+def run(relay: Relay, drain: float, between: Callable[[], None]) -> None:
+    """Let *relay* run, and do *between* its turns what there is, until a signal or the end of the lifeline ends it."""
     look_for_cycles_seldom()
     endings = Endings(lifeline=os.environ.get(LIFELINE))
     log.info("relay.started")
-    relay.run(endings.wait, drain=endings.wait_for_a_second, drain_seconds=drain)
+
+    def wait(seconds: float) -> bool:
+        between()
+        return endings.wait(seconds)
+
+    relay.run(wait, drain=endings.wait_for_a_second, drain_seconds=drain)
     log.info("relay.stopped", unacked=relay.window.unacked)
 
 
@@ -126,9 +137,8 @@ def _ack_taker(loaded: settings.Settings, identity: str) -> TakeAcks:
     return lambda: acks.take(identity, _ACKS_AT_ONCE)
 
 
-def _limits(loaded: settings.Settings) -> LimitStore | None:
-    if loaded.limit_rules().are_none:
-        return None
+def _limits(loaded: settings.Settings) -> LimitStore:
+    """Give what calls are charged to. Where none has a quota, also in the config as it may become, it is not asked."""
     return LimitStore(loaded.redis_url, loaded.redis.key_prefix, lease=loaded.quota.lease, timeout=_PATIENCE)
 
 

@@ -10,10 +10,13 @@ Stats plugins are constructed in the worker that uses them: `llm_one_api.plugins
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import re
+import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
@@ -59,13 +62,22 @@ _SAID = {
 _TAKEN = {"ledger"}
 """Names that a stats plugin cannot have: `llm-one-api deadletter` lists under it what the ledger itself refused."""
 
+_CHECKED: dict[tuple[str, ...], type[Plugin]] = {}
+"""Kind, name and what its entry point says → its class, which can be one."""
+
 Sections = Mapping[str, Mapping[str, Any]]
 P = TypeVar("P", bound=Plugin)
 
 
 def names(kind: str) -> list[str]:
     """Name the plugins that are installed."""
-    return sorted({entry.name for entry in entry_points(group=f"llm_one_api.{kind}")})
+    return sorted(_installed(kind))
+
+
+def look_again() -> None:
+    """Forget what is installed: something may have been since."""
+    _on_path.cache_clear()
+    importlib.invalidate_caches()
 
 
 def find(kind: str, name: str) -> type[Plugin]:
@@ -92,14 +104,24 @@ def check(kind: str, on: Sequence[str], sections: Sections) -> list[Fault]:
     return found
 
 
-def auth_plugins(on: Sequence[str], sections: Sections, context: PluginContext) -> tuple[AuthPlugin, ...]:
-    """Construct and initialize the auth plugins, in order; raise ConfigError with all that is wrong."""
-    return _make("auth", AuthPlugin, on, sections, context)  # type: ignore[type-abstract]
+def auth_plugins(
+    on: Sequence[str], sections: Sections, context: PluginContext, *, checked: bool = False
+) -> tuple[AuthPlugin, ...]:
+    """Construct and initialize the auth plugins, in order; raise ConfigError with all that is wrong.
+
+    *checked*: `check` has found nothing in them.
+    """
+    return _make("auth", AuthPlugin, on, sections, context, checked=checked)  # type: ignore[type-abstract]
 
 
-def model_routes(on: Sequence[str], sections: Sections, context: PluginContext) -> tuple[ModelRoutePlugin, ...]:
-    """Construct and initialize the model_route plugins, in order; raise ConfigError with all that is wrong."""
-    return _make("model_route", ModelRoutePlugin, on, sections, context)  # type: ignore[type-abstract]
+def model_routes(
+    on: Sequence[str], sections: Sections, context: PluginContext, *, checked: bool = False
+) -> tuple[ModelRoutePlugin, ...]:
+    """Construct and initialize the model_route plugins, in order; raise ConfigError with all that is wrong.
+
+    *checked*: `check` has found nothing in them.
+    """
+    return _make("model_route", ModelRoutePlugin, on, sections, context, checked=checked)  # type: ignore[type-abstract]
 
 
 def strategy(name: str, context: PluginContext) -> LoadBalanceStrategy:
@@ -108,8 +130,16 @@ def strategy(name: str, context: PluginContext) -> LoadBalanceStrategy:
     return made
 
 
-def _make(kind: str, base: type[P], on: Sequence[str], sections: Sections, context: PluginContext) -> tuple[P, ...]:
-    found = check(kind, on, sections)
+def _make(
+    kind: str,
+    base: type[P],
+    on: Sequence[str],
+    sections: Sections,
+    context: PluginContext,
+    *,
+    checked: bool = False,
+) -> tuple[P, ...]:
+    found = [] if checked else check(kind, on, sections)
     made = []
     for number, name in enumerate(on if not found else ()):
         section = sections.get(name) or {}
@@ -135,10 +165,9 @@ async def _finish(started: Awaitable[None]) -> None:
 
 def _look(kind: str, name: str) -> tuple[type[Plugin] | None, list[str]]:
     """Load the class *name*: the class, or what is wrong."""
-    # The same distribution may be found twice (installed, and in the current folder); it is no conflict.
-    entries: dict[str, EntryPoint] = {
-        entry.value: entry for entry in entry_points(group=f"llm_one_api.{kind}", name=name)
-    }
+    entries = _installed(kind).get(name)
+    if entries is not None and (known := _CHECKED.get((kind, name, *entries))) is not None:
+        return known, []
     if not entries:
         return None, [_nobody(kind, name)]
     if kind == "stats" and name in _TAKEN:
@@ -151,7 +180,24 @@ def _look(kind: str, name: str) -> tuple[type[Plugin] | None, list[str]]:
     except (Exception, SystemExit) as error:
         return None, [f"plugin {name!r} cannot be imported from {entry.value}: {type(error).__name__}: {error}"]
     wrong = [f"plugin {name!r}: {fault}" for fault in faults(cls, KINDS[kind])]
+    if not wrong:
+        _CHECKED[kind, name, entry.value] = cls
     return (None if wrong else cls), wrong
+
+
+def _installed(kind: str) -> Mapping[str, Mapping[str, EntryPoint]]:
+    """Give the entry points by name, and by what they name."""
+    return _on_path(kind, tuple(sys.path))
+
+
+@lru_cache(maxsize=64)
+def _on_path(kind: str, path: tuple[str, ...]) -> Mapping[str, Mapping[str, EntryPoint]]:  # noqa: ARG001 (what is found there)
+    """Look it up once: to read what all packages say of themselves takes 10 ms."""
+    found: dict[str, dict[str, EntryPoint]] = {}
+    for entry in entry_points(group=f"llm_one_api.{kind}"):
+        # The same distribution may be found twice (installed, and in the current folder); it is no conflict.
+        found.setdefault(entry.name, {})[entry.value] = entry
+    return found
 
 
 def _nobody(kind: str, name: str) -> str:

@@ -63,7 +63,7 @@ class Following:
     """Looks whether there is a new generation, for one process."""
 
     def __init__(self, run: Path, *, since: int) -> None:
-        """Take the present one for known, unless it began after *since* (`time.time_ns()`): the config was read then."""
+        """Take the present one for known, unless it began after *since* (`time.time_ns()`), when it was read."""
         self._file = run / "generation"
         self._seen: tuple[int, int] | None = None
         self.number = _NONE

@@ -50,7 +50,7 @@ class Reloading(Generic[T]):
     """Belongs to one process; `start` after the fork, `stop` before it ends."""
 
     def __init__(self, run: Path, part: str, renewal: Renewal[T], *, since: int, stopping: Callable[[], bool]) -> None:
-        """Follow the generations in *run* that begin after *since* (`time.time_ns()`), until the process is *stopping*."""
+        """Follow the generations in *run* that begin after *since* (`time.time_ns()`), until it is *stopping*."""
         self._run = run
         self._part = part
         self._renewal = renewal
