@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -46,9 +47,14 @@ class Conversation:
 class Upstream:
     """Answers each request with the script that stands first, the last one for all that follow."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+        """Serve at once, over *tls* if it is given; *host* is how the upstream is named in `url`."""
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/v1"
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"{'https' if tls else 'http'}://{host}:{self.port}/v1"
+        self._tls = tls
+        self.connections = 0
+        """Those that were accepted so far."""
         self.scripts: list[Script] = [json_answer(200, CHAT)]
         self.seen: list[Conversation] = []
         self._accepting = threading.Thread(target=self._accept, daemon=True)
@@ -72,19 +78,28 @@ class Upstream:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
-    def _serve(self, sock: socket.socket) -> None:
-        with sock, suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while request := _read(sock):
+    def _serve(self, plain: socket.socket) -> None:
+        with plain, suppress(OSError):
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is None:
+                self._talk(plain)
+            else:
+                with self._tls.wrap_socket(plain, server_side=True) as sock:
+                    self._talk(sock)
+
+    def _talk(self, sock: socket.socket) -> None:
+        with suppress(OSError):
+            while request := read_request(sock):
                 talk = Conversation(sock, *request)
                 self.seen.append(talk)
                 script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
                 script(talk)
 
 
-def _read(sock: socket.socket) -> tuple[bytes, bytes] | None:
+def read_request(sock: socket.socket) -> tuple[bytes, bytes] | None:
     data = b""
     while b"\r\n\r\n" not in data:
         piece = sock.recv(65536)
@@ -177,9 +192,9 @@ def waits_for_go(talk: Conversation) -> None:
 
 
 @contextmanager
-def scripted() -> Iterator[Upstream]:
+def scripted(tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[Upstream]:
     """Run one for the length of a block."""
-    upstream = Upstream()
+    upstream = Upstream(tls, host)
     try:
         yield upstream
     finally:
