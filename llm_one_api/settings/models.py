@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from llm_one_api.settings.kinds import (
     ApiBaseOrNone,
@@ -36,6 +36,12 @@ def _interval(value: Any) -> Any:
     return 0 if isinstance(value, str) and value.strip().lower() in {"off", "false", "no"} else value
 
 
+def _not_always(seconds: float | None) -> float | None:
+    if seconds is not None and 0 < seconds < 1:
+        raise ValueError("that would be a load of its own")
+    return seconds
+
+
 AdapterName = Annotated[Adapter | None, Expect("openai, anthropic or azure")]
 ApiVersionOrNone = Annotated[
     str | None, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$"), Expect("a version such as 2024-10-21")
@@ -50,7 +56,8 @@ Interval = Annotated[
     float | None,
     BeforeValidator(_interval),
     Field(ge=0, le=86400, allow_inf_nan=False),
-    Expect("a number of seconds, at most 86400, or off"),
+    AfterValidator(_not_always),
+    Expect("a number of seconds between 1 and 86400, or off"),
 ]
 Patience = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False), Expect("a number of seconds between 0 and 3600")]
 Retries = Annotated[int, Field(ge=0, le=100), Expect("a whole number between 0 and 100")]
@@ -77,7 +84,13 @@ class PlaceSettings(Section):
     """The key that the upstream is called with; best as `${NAME}`. Empty: none is sent."""
     upstream_model: TextOrNone = None
     """What the upstream calls the model, by default the same."""
-    adapter: AdapterName = None
+    adapter: def _not_always(seconds: float | None) -> float | None:
+    if seconds is not None and 0 < seconds < 1:
+        raise ValueError("that would be a load of its own")
+    return seconds
+
+
+AdapterName = None
     """How the upstream speaks: `openai` (the default), `anthropic` (chats are translated) or `azure` (deployments)."""
     api_version: ApiVersionOrNone = None
     """Azure's `api-version`, such as `2024-10-21`; it has to be given for `adapter: azure`, and for no other."""

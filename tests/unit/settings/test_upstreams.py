@@ -93,7 +93,7 @@ def test_calls_go_in_turn_or_by_weight_where_there_are_weights(config: Loader, l
         ("api_base: http://a, health_check_interval: 5", 5),
         (f"upstreams: {TWO}", 30),
         (f"upstreams: {TWO}, health_check_interval:", 30),
-        (f"upstreams: {TWO}, health_check_interval: 0.5", 0.5),
+        (f"upstreams: {TWO}, health_check_interval: 1.5", 1.5),
         *((f"upstreams: {TWO}, health_check_interval: {off}", None) for off in ("0", "off", "Off", "no", "false")),
     ],
 )
@@ -222,9 +222,12 @@ models:
             "api_base: http://a, fallbacks: {n: 1}",
             "fallbacks (line 3): must be a list of models, such as [gpt-4o-mini], got a section",
         ),
-        (
-            "api_base: http://a, health_check_interval: often",
-            "health_check_interval (line 3): must be a number of seconds, at most 86400, or off, got 'often'",
+        *(
+            (
+                f"api_base: http://a, health_check_interval: {wrong}",
+                f"health_check_interval (line 3): must be a number of seconds between 1 and 86400, or off, got {shown}",
+            )
+            for wrong, shown in (("often", "'often'"), ("0.5", "0.5"), ("90000", "90000"), ("nan", "'nan'"))
         ),
         (
             "api_base: http://a, max_failures: 0",
