@@ -54,7 +54,7 @@ def test_one_that_does_not_say_is_given_a_moment(text: str) -> None:
 @pytest.mark.parametrize(
     "said",
     [
-        b'{"error":{"message":"This model\'s maximum context length is 8192 tokens.","code":"context_length_exceeded"}}',
+        b'{"error":{"message":"This model\'s maximum context length is 8192.","code":"context_length_exceeded"}}',
         b'{"object":"error","message":"This model\'s maximum context length is 4096 tokens.","code":400}',
         b'{"error":{"type":"invalid_request_error","message":"prompt is too long: 208310 tokens > 200000"}}',
         b'{"error":{"type":"request_too_large","message":"Request exceeds the maximum size"}}',
