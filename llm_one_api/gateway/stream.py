@@ -62,11 +62,10 @@ class Stream:
         self._visit = visit
         self._watch = watch
         self._connection = answer.connection
-        self._why: Why = "first_byte"
+        begun = entry.first_byte_at is not None  # it was waited for already
+        self._why: Why = "idle" if begun else "first_byte"
         """What is waited for now, and for how long."""
-        self._patience = answer.upstream.first_byte_timeout
-        if entry.first_byte_at is not None:  # it was waited for already
-            self._why, self._patience = "idle", answer.upstream.idle_timeout
+        self._patience = answer.upstream.idle_timeout if begun else answer.upstream.first_byte_timeout
         self._cutter = sse.EventCutter()
         self._reader = ready.dialect.reader(hide_usage=ready.hides_usage)
         self._translation: StreamTranslation | None = None
