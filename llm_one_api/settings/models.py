@@ -84,13 +84,7 @@ class PlaceSettings(Section):
     """The key that the upstream is called with; best as `${NAME}`. Empty: none is sent."""
     upstream_model: TextOrNone = None
     """What the upstream calls the model, by default the same."""
-    adapter: def _not_always(seconds: float | None) -> float | None:
-    if seconds is not None and 0 < seconds < 1:
-        raise ValueError("that would be a load of its own")
-    return seconds
-
-
-AdapterName = None
+    adapter: AdapterName = None
     """How the upstream speaks: `openai` (the default), `anthropic` (chats are translated) or `azure` (deployments)."""
     api_version: ApiVersionOrNone = None
     """Azure's `api-version`, such as `2024-10-21`; it has to be given for `adapter: azure`, and for no other."""
