@@ -128,7 +128,8 @@ class UpstreamsSettings(LinkSettings):
     """How connections are made to upstreams, where a model, or an entry of its `upstreams`, says nothing else.
 
     Only what stands in the config counts: `HTTPS_PROXY`, `SSL_CERT_FILE` and the like are read where it names them, as
-    in `proxy: ${HTTPS_PROXY:-}`, and nowhere else.
+    in `proxy: ${HTTPS_PROXY:-}`, and nowhere else. The files are looked at whenever the config is read, so every part
+    (the workers too) must be able to read them.
     """
 
     @property
