@@ -10,4 +10,5 @@ Under `{prefix}upstreams:` stand
   probe:{..}  there while some process probes an upstream for all
 """
 
+from llm_one_api.stores.upstreams.messages import Told as Told
 from llm_one_api.stores.upstreams.store import UpstreamStore as UpstreamStore
