@@ -159,14 +159,14 @@ class Trip:
             return self._begin(member)
         if self._fall_back(first=True):
             return self.turn
-        left = [m for m in group.all if m.has_room]
+        left = [m for m in group.all if m.has_room and m.weight]
         if not left:
             raise Busy(
                 "The model's upstreams have all the calls that they can take. Try again.", retry_after=self._back_in()
             )
         # Whoever does not have the endpoint says so when the call is made ready.
         left = [m for m in left if _serves(m, self._endpoint)] or left
-        return self._begin(min(left, key=lambda m: (not m.weight, m.health.condition.until)))
+        return self._begin(min(left, key=lambda m: m.health.condition.until))
 
     def _fall_back(self, *, first: bool = False) -> bool:
         for route in self._fallbacks:
