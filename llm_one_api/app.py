@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,9 @@ from llm_one_api.settings import Settings, load
 from llm_one_api.settings.applying import GATEWAY
 from llm_one_api.stores.counters import connect
 from llm_one_api.stores.ledger.ledger import Ledger
-from llm_one_api.web import calls, door, errors, health, models, pipeline, stats, usage
+from llm_one_api.stores.upstreams import UpstreamStore
+from llm_one_api.stores.upstreams.messages import Told
+from llm_one_api.web import balancers, calls, door, errors, health, models, pipeline, stats, usage
 from llm_one_api.web.current import Current
 from llm_one_api.web.house import House
 from llm_one_api.web.lookout import Lookout
@@ -108,8 +111,16 @@ def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
             "limits": lambda: lookout.look_at_limits(lambda: limiting.are_whole(current.serving.rules)),
         },
         chores=[kept.pools.close_idle],
-        beginnings=[limiting.start, reloading.start],
-        endings=[reloading.stop, kept.counts.settle, kept.estimator.stop, limiting.stop, current.cleanup],
+        beginnings=[limiting.start, kept.sharing.start, kept.probing.start, reloading.start],
+        endings=[
+            reloading.stop,
+            kept.probing.stop,
+            kept.counts.settle,
+            kept.estimator.stop,
+            limiting.stop,
+            kept.sharing.stop,
+            current.cleanup,
+        ],
         draining_marker=run / "draining",
         lifeline=int(os.environ[LIFELINE]) if LIFELINE in os.environ else None,
     )
@@ -123,6 +134,9 @@ def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
     memory_reader = partial(memory.read, redis, key_prefix) if "memory" in settings.plugins.stats else None
     stats.register(app, current.authenticate, ledger, settings.zone, memory_reader)
     calls.register(app, current.authenticate, ledger, settings.zone)
+    balancers.register(
+        app, current.authenticate, kept.sharing, partial(_upstreams, settings.redis_url, key_prefix), settings.zone
+    )
     usage.register(app, current, settings.zone, limiting.look)
     pipeline.register(
         app,
@@ -133,6 +147,12 @@ def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
         on_full=settings.journal.on_full,
     )
     return app
+
+
+def _upstreams(url: str, key_prefix: str) -> Told:
+    """Read what all processes tell of upstreams, over a connection of its own."""
+    with closing(UpstreamStore(url, key_prefix)) as store:
+        return store.read()
 
 
 def _ping(url: str) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 import gevent
 import structlog
 
+from llm_one_api.errors import ConfigError
 from llm_one_api.gateway.admit import Admit, Unlimited
 from llm_one_api.gateway.authenticate import Authenticate
 from llm_one_api.gateway.balance import Balance
@@ -29,14 +30,17 @@ from llm_one_api.gateway.read import Read
 from llm_one_api.gateway.record import Record
 from llm_one_api.gateway.route import Route
 from llm_one_api.gateway.upstreams.members import Members
+from llm_one_api.gateway.upstreams.probing import Probing
+from llm_one_api.gateway.upstreams.sharing import Sharing
 from llm_one_api.gateway.watch import Bounds, Watch
 from llm_one_api.limiting import Limiting
 from llm_one_api.limits.rules import Rules
 from llm_one_api.plugins import manager
-from llm_one_api.plugins.interfaces import Plugin, PluginContext
+from llm_one_api.plugins.interfaces import AuthPlugin, ModelRoutePlugin, Plugin, PluginContext
 from llm_one_api.pricing.pricer import Pricer
 from llm_one_api.settings import Settings
 from llm_one_api.stores.journal.writer import Journal
+from llm_one_api.stores.upstreams import UpstreamStore
 from llm_one_api.web.current import Serving
 from llm_one_api.web.off_hub import on_disk
 
@@ -73,6 +77,8 @@ class Kept:
         self.pools = Pools()
         self.forward = Forward(self.pools, self.prepare.refused)
         self.members = Members(partial(manager.strategy, context=settings.plugin_context()))
+        self.sharing = Sharing(self.members, UpstreamStore(settings.redis_url, settings.redis.key_prefix))
+        self.probing = Probing(self.members, self.pools, self.sharing.may_probe)
         self.limiting = Limiting(settings)
 
 
@@ -99,8 +105,15 @@ class Draft:
 def serving(draft: Draft, kept: Kept) -> Serving:
     """Put a config to work, around what is kept. On the hub. Raises ConfigError if a plugin cannot start."""
     settings = draft.settings
-    auth = manager.auth_plugins(settings.plugins.auth, settings.auth, draft.context, checked=True)
-    routes = manager.model_routes(settings.plugins.model_route, settings.model_route, draft.context, checked=True)
+    auth: Sequence[AuthPlugin] = ()
+    routes: Sequence[ModelRoutePlugin] = ()
+    try:
+        auth = manager.auth_plugins(settings.plugins.auth, settings.auth, draft.context, checked=True)
+        routes = manager.model_routes(settings.plugins.model_route, settings.model_route, draft.context, checked=True)
+        kept.members.keep(draft.context.models.values())
+    except ConfigError:
+        _clean_up((*auth, *routes))
+        raise
     line = Line(
         authenticate=Authenticate(auth, kept.floods),
         read=Read(seconds=settings.server.body_timeout, folder=settings.data_dir, offload=on_disk),
@@ -113,7 +126,6 @@ def serving(draft: Draft, kept: Kept) -> Serving:
         forward=kept.forward,
         watch=kept.watch,
     )
-    kept.members.keep(draft.context.models.values())
     return Serving(
         line=line,
         rules=draft.rules,
