@@ -65,7 +65,7 @@ class Connection:
     __slots__ = (
         "_body", "_close_delimited", "_emptied", "_feed", "_framed", "_full_read", "_full_reads", "_head_done",
         "_keep_alive", "_no_body", "_parser", "_recv_into", "_sent", "_unfruitful", "_wait", "complete", "headers",
-        "idle_since", "peer", "received", "reused", "sock", "status",
+        "idle_since", "peer", "received", "reused", "sock", "status", "surplus",
     )  # fmt: skip
 
     def __init__(self, sock: Any) -> None:
@@ -89,6 +89,8 @@ class Connection:
         self.headers: list[tuple[bytes, bytes]] = []
         self.complete = False
         self.received = False
+        self.surplus = False
+        """Whether more came than the answer said that it has."""
         self._body: list[bytes] = []
         self._head_done = False
         self._unfruitful = 0
@@ -208,6 +210,7 @@ class Connection:
         except httptools.HttpParserError as error:
             if self.complete:  # an answer, and then something that is none: the answer counts
                 self._keep_alive = False
+                self.surplus = True
                 return
             if isinstance(error.__context__, BadAnswer):
                 raise error.__context__ from None

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import msgspec
+
 from llm_one_api.dialects.adapters import Translation
 from llm_one_api.dialects.told import Told
 from llm_one_api.errors import GatewayError, Overloaded, UpstreamAuthFailed, UpstreamFailed, UpstreamTimeout
@@ -83,6 +85,9 @@ class Meter:
                 raise UpstreamFailed("The model's upstream answered with too much.", code="upstream_bad_answer")
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         dialect = answer.ready.dialect
+        if answer.connection.surplus and not _is_whole(answer, body):
+            answer.abort()
+            raise UpstreamFailed("The model's upstream sent more than it said.", code="upstream_bad_answer")
         told = dialect.read_answer(body)
         translation = answer.ready.translation
         shown = body if translation is None else _translated(answer, translation, body)
@@ -222,6 +227,17 @@ def close_whole(
         error = "client_gone" if gone else (error or f"http_{answer.status}")
     hear = None if text is None or counting is None else lambda: counting.hear(text())
     close(entry, answer, endpoint, outcome, error, told, complete=True, hear=hear)
+
+
+def _is_whole(answer: Answer, body: bytes) -> bool:
+    """Whether an answer whose length is in doubt can be all that was meant: of JSON, a part is none."""
+    if "json" not in answer.headers.get("content-type", ""):
+        return True
+    try:
+        msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _translated(answer: Answer, translation: Translation, body: bytes) -> bytes:

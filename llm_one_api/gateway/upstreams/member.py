@@ -119,49 +119,57 @@ class Member:
         """Go on as *target*, of *group*: the config has changed in what does not concern its health."""
         self._group, self.target, self.weight = group, target, target.weight
 
-    # -- what happens to it --
+    # -- what happens to it: who finds it says it, once, and the others are told through the store --
 
     def answered(self, *, fresh: bool) -> None:
         """Note that it answered a call."""
         if self.health.answered(fresh=fresh):
-            self._tell("upstream.recovered")
+            log.info("upstream.recovered", model=self.target.model, upstream=self.name)
+            self._group.register.note_change(self)
 
     def failed(self, why: str, *, trial: bool, fresh: bool, midway: bool) -> None:
         """Note that it failed a call; *midway*: one that it had answered, so far."""
         self.last_error = LastError(code=why, at=time.time())
+        was_kept = self.health.kept
         others = self._group.has_another(self)
         if self.health.failed(why, trial=trial, fresh=fresh, may_rest=others, midway=midway):
-            self._tell("upstream.ejected")
+            self._ejected()
+        elif self.health.kept and not was_kept:
+            self._kept(why)
 
     def limited(self, seconds: float) -> None:
         """Note that it takes no calls for so many seconds."""
         self.last_error = LastError(code="http_429", at=time.time())
-        was_paused = self.health.condition.state == "paused"
+        was_paused = self.health.standing() == "paused"
         if self.health.limited(seconds):
-            self._tell(None if was_paused else "upstream.paused")
+            if not was_paused:
+                log.warning("upstream.paused", **self._facts())
+            self._group.register.note_change(self)
 
     def probed(self, error: str | None) -> None:
         """Note that a probe reached it, or not: *error* is a code."""
         if error is not None:
             self.last_error = LastError(code=error, at=time.time())
-        was_ejected = self.health.condition.state == "ejected"
+        was_ejected, was_kept = self.health.condition.state == "ejected", self.health.kept
         if self.health.probed(error, may_rest=self._group.has_another(self)):
-            self._tell(None if was_ejected else "upstream.ejected")
+            if was_ejected:  # it goes on resting, or may be tried sooner
+                self._group.register.note_change(self)
+            else:
+                self._ejected()
+        elif self.health.kept and not was_kept:
+            self._kept(error or "")
 
-    def _tell(self, event: str | None) -> None:
-        """Say what has changed: once, in the process that found it; the others are told through the store."""
-        condition = self.health.condition
-        if event == "upstream.recovered":
-            log.info(event, model=self.target.model, upstream=self.name)
-        elif event is not None:
-            log.warning(
-                event,
-                model=self.target.model,
-                upstream=self.name,
-                why=condition.why,
-                seconds=round(condition.until - condition.since, 1),
-            )
+    def _ejected(self) -> None:
+        log.warning("upstream.ejected", **self._facts())
         self._group.register.note_change(self)
+
+    def _kept(self, why: str) -> None:
+        log.warning("upstream.kept", model=self.target.model, upstream=self.name, why=why)
+
+    def _facts(self) -> dict[str, str | float]:
+        condition = self.health.condition
+        seconds = round(condition.until - condition.since, 1)
+        return {"model": self.target.model, "upstream": self.name, "why": condition.why, "seconds": seconds}
 
 
 class Group:
