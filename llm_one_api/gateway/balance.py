@@ -1,8 +1,9 @@
 """Fourth stage: which of a model's upstreams gets the call, and which gets it when that one fails.
 
 A call goes on to another upstream only while nothing of an answer has been passed on to its caller. Asked are, in this
-order: who is healthy, as the model's strategy chooses; who may be tried again, one call at a time; the fallback models'
-upstreams; and only as a call's first, where there is nobody else, who rests and comes back first.
+order: who is healthy, as the model's strategy chooses (one that may be tried again goes first, one call at a time); the
+fallback models' upstreams; who could not be reached lately. And where nobody has been asked yet, whoever rests and comes
+back first.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from llm_one_api.gateway import judging
 from llm_one_api.gateway.answer import Answer, ended_by
 from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.prepare import Unsupported
+from llm_one_api.gateway.upstreams.health import UNREACHABLE
 from llm_one_api.gateway.upstreams.member import Group, Member
 from llm_one_api.gateway.upstreams.members import Members
 from llm_one_api.gateway.upstreams.turn import Turn
@@ -136,7 +138,7 @@ class Trip:
                 self._retries -= 1
                 self._take(member)
                 return True
-        return self._fall_back()
+        return self._fall_back() or self._try_unreachable()
 
     def end(self) -> None:
         """Note that the call is over, or is not made."""
@@ -182,6 +184,21 @@ class Trip:
                     self._take(member)
                 return True
         return False
+
+    def _try_unreachable(self) -> bool:
+        """Ask one that could not be reached lately: it may be back by now, and if it is not, that shows soon."""
+        group = self._group
+        away = [
+            member
+            for member in group.all
+            if member not in self._tried and member.weight and member.has_room and _serves(member, self._endpoint)
+            if member.health.standing() == "ejected" and member.health.condition.why in UNREACHABLE
+        ]
+        if not away or self._retries <= 0:
+            return False
+        self._retries -= 1
+        self._take(min(away, key=lambda member: member.health.condition.until))
+        return True
 
     def _choose(self, group: Group) -> Member | None:
         """Choose among those that are well and have room; one that may be tried again goes first, once."""

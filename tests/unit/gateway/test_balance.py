@@ -269,6 +269,22 @@ def test_a_paused_upstream_is_not_asked_after_another_has_failed(members: Member
     assert judged(begin(members, to), 500)
 
 
+def test_an_upstream_that_could_not_be_reached_is_asked_when_all_others_have_failed(members: Members) -> None:
+    to = route(target("a"), target("b"), target("c"))
+    members.group(to)
+    now = time.time()
+    for name, why in (("b", "upstream_unreachable"), ("c", "upstream_timeout_first_byte")):
+        member(members, name).health.adopt(Condition(state="ejected", why=why, since=now - 1, until=now + 9))
+    trip = begin(members, to)
+
+    trip.failed(UpstreamFailed("No."), again=True)
+
+    assert trip.target.upstream.name == "b"
+    trip.turn.first_byte(200, time.monotonic())
+    assert member(members, "b").health.standing() == "healthy"
+    assert member(members, "c").health.standing() == "ejected"
+
+
 # -- fallbacks --
 
 
