@@ -77,9 +77,12 @@ class Installation:
         self._supervisor.start(parts.beat(self._env, self.run))
         return self._wait(self._missing)
 
-    def keep(self) -> None:
-        """Keep the parts running until told to stop."""
+    def keep(self, reload: Callable[[], None]) -> None:
+        """Keep the parts running until told to stop; *reload* the config when told to do that."""
         while not self._signals.stopping:
+            if self._signals.reload:
+                self._signals.reload = False
+                reload()
             self._supervisor.wait(JOIN_EVERY)
             self._memory.go_on()
 

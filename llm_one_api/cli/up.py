@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
+import structlog
 
 from llm_one_api import logs, settings
 from llm_one_api.cli import demo_answers, demo_upstream, embedded_valkey
@@ -20,9 +21,12 @@ from llm_one_api.cli.supervise.signals import Hurried, Signals
 from llm_one_api.cli.terminal import let_go, say
 from llm_one_api.errors import ConfigError
 from llm_one_api.plugins import manager
+from llm_one_api.stores import generation
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
 from llm_one_api.stores.ledger.schema import SchemaBehind
 from llm_one_api.stores.ledger.words import reason
+
+log = structlog.get_logger()
 
 
 @click.command()
@@ -62,24 +66,37 @@ def command(config: Path | None, host: str | None, port: int | None) -> None:
         memory = MemoryRun(loaded, since=_open_ledger(loaded))
         signals = held.enter_context(Signals())
         installation = Installation(loaded, signals, env=env, memory=memory, valkey=valkey, demo=demo)
-        in_order = _run(installation, loaded)
+        in_order = _run(installation, loaded, env)
     let_go()
     raise SystemExit(0 if in_order else 1)
 
 
-def _run(installation: Installation, loaded: settings.Settings) -> bool:
+def _run(installation: Installation, loaded: settings.Settings, env: Mapping[str, str]) -> bool:
     """Run until told to stop; tell whether it ended in order."""
     say("Starting …", err=True)
     try:
         if installation.start():
             say(welcome(loaded))
-            installation.keep()
+            installation.keep(lambda: _reload(loaded.data_dir, env))
         say("Stopping in order; Ctrl-C again to hurry …", err=True)
         return installation.stop()
     except Hurried:
         return False
     finally:
         installation.close()
+
+
+def _reload(data_dir: Path, env: Mapping[str, str]) -> None:
+    """Have the parts take up the config, if it has no faults; they say by themselves whether they do."""
+    try:
+        settings.load(environ={**os.environ, **env}, check=manager.check)
+        number = generation.bump(data_dir / "run")
+    except ConfigError as error:
+        log.error("config.refused", faults=[str(fault) for fault in error.faults])
+    except OSError as error:
+        log.error("up.no_reload", kind=type(error).__name__, errno=error.errno)
+    else:
+        log.info("up.reloads", generation=number)
 
 
 def _load(env: Mapping[str, str]) -> settings.Settings:
@@ -96,7 +113,9 @@ _FREE = json.dumps({f"{demo_answers.MODEL}*": {"per": "1K", "input": 0, "output"
 
 def _demo_model(listening: socket.socket) -> str:
     host, port = listening.getsockname()
-    return json.dumps({demo_answers.MODEL: {"api_base": f"http://{host}:{port}/v1", "api_key": "demo"}})
+    return json.dumps(
+        {demo_answers.MODEL: {"api_base": f"http://{host}:{port}/v1", "api_key": "demo", "proxy": "none"}}
+    )
 
 
 def _open_ledger(loaded: settings.Settings) -> int:

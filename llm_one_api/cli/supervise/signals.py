@@ -8,8 +8,8 @@ import signal
 from types import FrameType, TracebackType
 from typing import Self
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""SIGHUP is the terminal's window being closed."""
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+_STREAMS = (0, 1, 2)
 
 
 class Hurried(BaseException):
@@ -19,19 +19,24 @@ class Hurried(BaseException):
 class Signals:
     """Catches the signals for the length of a block, in the main thread.
 
-    The first signal to stop sets `stopping`; a second raises `Hurried` wherever the program is, once. Not SIGHUP: a
-    terminal that is closed sends one, its shell another, and nobody is in a hurry.
+    The first signal to stop sets `stopping`; a second raises `Hurried` wherever the program is, once. SIGHUP sets
+    `reload`, unless it says that the terminal is gone which the program was started in: then it is one to stop, but
+    never one to hurry, for a terminal that is closed sends one, and its shell another.
     """
 
     def __init__(self) -> None:
         self.stopping = False
+        self.reload = False
+        """Whether a SIGHUP has asked for it. Whoever does it takes it back."""
         self._hurried = False
+        self._had_terminal = any(map(os.isatty, _STREAMS))
 
     def __enter__(self) -> Self:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
         self._before = {number: signal.signal(number, self._stop) for number in STOPPING}
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._hang_up)
         # A handler of any kind is what makes the wake-up below be written when a child ends.
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
@@ -50,9 +55,16 @@ class Signals:
         if readable:
             os.read(self._read, 4096)
 
-    def _stop(self, number: int, _frame: FrameType | None) -> None:
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
         if not self.stopping:
             self.stopping = True
-        elif number != signal.SIGHUP and not self._hurried:
+        elif not self._hurried:
             self._hurried = True
             raise Hurried
+
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        # A terminal that is hung up is one no more: the kernel sees to that before it sends the signal.
+        if self._had_terminal and not any(map(os.isatty, _STREAMS)):
+            self.stopping = True
+        else:
+            self.reload = True
