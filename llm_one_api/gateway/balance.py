@@ -1,9 +1,8 @@
 """Fourth stage: which of a model's upstreams gets the call, and which gets it when that one fails.
 
 A call goes on to another upstream only while nothing of an answer has been passed on to its caller. Asked are, in this
-order: who is healthy, as the model's strategy chooses (one that may be tried again goes first, one call at a time); the
-order: who is healthy, as the model's strategy chooses (one on trial goes first, one call at a time); the
-back first.
+order: who is healthy, as the model's strategy chooses (one on trial goes first, one call at a time); the fallback
+models' upstreams; who could not be reached lately. And where nobody has been asked yet, whoever rests and is back first.
 """
 
 from __future__ import annotations
