@@ -2,7 +2,7 @@
 
 A call goes on to another upstream only while nothing of an answer has been passed on to its caller. Asked are, in this
 order: who is healthy, as the model's strategy chooses (one on trial goes first, one call at a time); the fallback
-models' upstreams; who could not be reached lately. And where nobody has been asked yet, whoever rests and is back first.
+models' upstreams; who could not be reached lately. And where nobody has been asked yet, who rests and is back first.
 """
 
 from __future__ import annotations
