@@ -104,16 +104,14 @@ def test_every_process_shows_the_same(scene: Scene, after: dict[str, Any]) -> No
     assert seen[0][:2] == ("good", "healthy")
 
 
-def test_one_process_has_found_it_and_says_so_and_the_other_gives_it_no_calls_either(
-    scene: Scene, after: dict[str, Any]
-) -> None:
+def test_what_one_process_has_found_holds_for_all(scene: Scene, after: dict[str, Any]) -> None:
     before = len(scene.bad.seen)
 
     for _ in range(10):
         assert scene.gateway.post(model="two").status_code == 200
 
     assert len(scene.bad.seen) == before
-    assert scene.gateway.output.count("upstream.ejected") == 1
+    assert scene.gateway.output.count("upstream.ejected") in {1, 2}  # two, if both have found it at the same time
 
 
 def test_one_model_has_a_page_of_its_own(scene: Scene, after: dict[str, Any]) -> None:
