@@ -192,11 +192,12 @@ class Pool:
     def _open(self, address: Address, seconds: float) -> Connection:
         """Try one address. Raises _NotOpened."""
         origin, proxy = self.origin, self._proxy
-        step: Step = "connecting"
+        step: Step = "reading the certificates"
         sock: Any = None
         try:
             with gevent.Timeout(seconds, TimeoutError):
                 context = self._contexts.of(self.link) if origin.tls else None
+                step = "connecting"
                 family, where = address
                 sock = socket.socket(family, socket.SOCK_STREAM)
                 sock.connect(where)

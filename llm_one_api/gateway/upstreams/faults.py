@@ -13,7 +13,9 @@ from gevent import ssl
 from llm_one_api.errors import GatewayError, UpstreamFailed, UpstreamTimeout
 
 Code = Literal["upstream_unreachable", "upstream_tls", "upstream_proxy", "upstream_timeout_connect"]
-Step = Literal["connecting", "waiting for the proxy's answer to CONNECT", "the TLS handshake"]
+Step = Literal[
+    "reading the certificates", "connecting", "waiting for the proxy's answer to CONNECT", "the TLS handshake"
+]
 """What is done first, then and last to have a connection."""
 
 

@@ -52,10 +52,11 @@ def secure(authority: Authority) -> Iterator[Upstream]:
         yield one
 
 
-def ask(connection: Connection, head: bytes = GET, body: bytes = b"") -> bytes:
+def ask(connection: Connection, head: bytes = GET, body: bytes = b"", *, send: bool = True) -> bytes:
     """Carry one call over *connection*, and close it if that fails."""
     try:
-        connection.send(head, body)
+        if send:
+            connection.send(head, body)
         connection.read_head()
         pieces = []
         while piece := connection.read():
