@@ -23,7 +23,7 @@ logs.configure(settings.logging.level, settings.logging.format)
 app = Celery("workers", include=["workers.tasks", "workers.life", "workers.memory"], task_cls="workers.slots:Task")
 app.conf.update(
     celery_options(settings.broker_url, settings.redis.key_prefix),
-    beat_schedule=beat_schedule(settings.plugins.stats, quotas=settings.limit_rules().have_quotas),
+    beat_schedule=beat_schedule(settings.plugins.stats),
     # Ingests go one after another anyway (the ledger's row lock), and a plugin has one delivery at a time: two
     # processes keep one busy while the other unpacks. `-c` says otherwise.
     worker_concurrency=2,

@@ -50,7 +50,7 @@ def _audit(settings: Settings, mine: Parts, period: Period) -> Done:
         quarters_since=quarters_since(now, settings.ledger.keep_quarters_days),
         memory=memory,
         journal=settings.journal_folder,
-        limits=mine.patient_limits if mine.rules.have_quotas else None,
+        limits=mine.patient_limits if mine.rules.now().have_quotas else None,
         zone=settings.zone,
     )
     try:

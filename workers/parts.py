@@ -7,11 +7,13 @@ import os
 from llm_one_api.books.deliver import Pace
 from llm_one_api.books.quotas.booking import Booker
 from llm_one_api.books.quotas.check import QuotaCheck
+from llm_one_api.limits.rules import Rules
 from llm_one_api.plugins.running import StatsPlugins
-from llm_one_api.settings import Settings
+from llm_one_api.settings import Settings, load
 from llm_one_api.stores.counters import Acks, connect
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.limits import LimitStore
+from workers.rules import CurrentRules
 
 BOOK_SECONDS, CHECK_SECONDS = 0.5, 5.0
 """How long an ingest and a quota check wait for an answer of the limit store."""
@@ -27,8 +29,8 @@ class Parts:
         self.limits = LimitStore(settings.redis_url, settings.redis.key_prefix, timeout=BOOK_SECONDS)
         self.book = Booker(self.limits)
         self.patient_limits = LimitStore(settings.redis_url, settings.redis.key_prefix, timeout=CHECK_SECONDS)
-        self.rules = settings.limit_rules()
-        self.quota_check = QuotaCheck(self.ledger.quotas, self.patient_limits, self.rules, settings.zone)
+        self.rules = CurrentRules(settings, load)
+        self._zone = settings.zone
         self.plugins = StatsPlugins(
             settings.plugins.stats,
             settings.stats,
@@ -41,6 +43,10 @@ class Parts:
             retry_max=settings.delivery.retry_max,
             tries=settings.delivery.tries,
         )
+
+    def quota_check(self, rules: Rules) -> QuotaCheck:
+        """Make what compares and announces, by *rules*."""
+        return QuotaCheck(self.ledger.quotas, self.patient_limits, rules, self._zone)
 
     def close(self) -> None:
         """Clean up the plugins and close the connections."""

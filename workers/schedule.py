@@ -18,12 +18,12 @@ TICK_SOFT_LIMIT, TICK_HARD_LIMIT = 600, 660
 """Seconds: an audit of a large day takes minutes. Less than `jobs.LEASE`, and than the broker's visibility timeout."""
 
 
-def beat_schedule(stats_plugins: Sequence[str], *, quotas: bool = False) -> dict[str, dict[str, Any]]:
-    """Give the table: a look at each stats plugin's place every few seconds, and at the periodic jobs every minute.
+def beat_schedule(stats_plugins: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Give the table: a look at each stats plugin's place every few seconds, and at the rest every minute.
 
-    With *quotas*, the quota check too.
+    Whether there are quotas, the worker sees: they may be set while beat runs.
     """
-    each_minute = {"jobs": "jobs.tick"} | ({"quotas": "quota.check"} if quotas else {})
+    each_minute = {"jobs": "jobs.tick", "quotas": "quota.check"}
     return {
         name: {"task": task, "schedule": TICK_EVERY, "options": {"queue": JOBS, "expires": TICK_EVERY}}
         for name, task in each_minute.items()

@@ -82,10 +82,11 @@ def tick() -> None:
 def check_quotas() -> None:
     """See whether Redis counts as used what the ledger has, and say what is used up."""
     mine = parts(settings)
-    if not mine.rules.have_quotas:
-        return  # they were taken out of the config after the hint was sent
+    rules = mine.rules.now()
+    if not rules.have_quotas:
+        return
     try:
-        mine.quota_check.run()
+        mine.quota_check(rules).run()
     except (redis.RedisError, OSError) as error:
         log.warning("quota.check_failed", what="limits", kind=type(error).__name__)
     except Exception as error:  # the database's

@@ -106,16 +106,17 @@ def steadily(read: Callable[[], Settings], path: Path | None = None) -> tuple[Se
     *read* takes *path*, or the file of the environment. All processes read it by themselves: what this tells shows
     whether they have read the same. Raises ConfigError.
     """
-    before = _written(path)
+    before = written(path)
     for _ in range(_TRIES):
-        settings, after = read(), _written(path)
+        settings, after = read(), written(path)
         if after == before:
             break
         before = after
     return settings, before
 
 
-def _written(path: Path | None) -> str:
+def written(path: Path | None = None) -> str:
+    """Tell which file the config is in (*path*, or that of the environment), and when it was written."""
     file = Path(source(path))
     try:
         at = datetime.fromtimestamp(file.stat().st_mtime, UTC)

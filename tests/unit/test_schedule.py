@@ -13,6 +13,7 @@ def test_every_plugin_is_looked_at_and_so_are_the_periodic_jobs() -> None:
 
     assert [(entry["task"], entry.get("args")) for entry in entries] == [
         ("jobs.tick", None),
+        ("quota.check", None),
         ("stats.deliver", ["log"]),
         ("stats.deliver", ["mine"]),
     ]
@@ -28,11 +29,11 @@ def test_a_hint_outlives_the_deliveries_to_other_plugins_before_it() -> None:
 
 
 def test_periodic_jobs_are_done_without_any_plugin() -> None:
-    assert [entry["task"] for entry in beat_schedule([]).values()] == ["jobs.tick"]
+    assert [entry["task"] for entry in beat_schedule([]).values()] == ["jobs.tick", "quota.check"]
 
 
-def test_quotas_are_looked_at_every_minute_where_there_are_any() -> None:
-    entry = beat_schedule([], quotas=True)["quotas"]
+def test_quotas_are_looked_at_every_minute_whether_or_not_there_were_any_at_the_start() -> None:
+    entry = beat_schedule([])["quotas"]
 
     assert (entry["task"], entry["schedule"]) == ("quota.check", 60.0)
     assert entry["options"] == {"queue": "jobs", "expires": 60.0}
