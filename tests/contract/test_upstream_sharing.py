@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -174,6 +175,35 @@ def test_failures_before_an_answer_to_anybody_are_no_streak(begin: Begin) -> Non
     assert b.member().health.others.requests == 1
     c.fail()
     assert c.state() == "healthy"
+
+
+def test_whatever_they_find_at_the_same_time_they_agree_in_the_end(begin: Begin) -> None:
+    seed = random.randrange(10**6)
+    chance = random.Random(seed)
+    found = [begin(), begin(ahead=3600), begin(ahead=-40)]
+
+    def happen(process: Process) -> None:
+        member = process.member()
+        match chance.randrange(4):
+            case 0:
+                member.answered(fresh=True)
+            case 1:
+                member.limited(chance.choice([600, 1200]))
+            case _:
+                trial = member.health.condition.state == "ejected"
+                member.failed(f"http_{chance.randrange(500, 504)}", trial=trial, fresh=True, midway=False)
+
+    def conditions() -> set[Any]:
+        known = [(p.clock(), p.member().health.condition) for p in found]
+        return {(c.state, c.why, c.rests, round(c.until - now, 1) if c.until else 0) for now, c in known}
+
+    for turn in range(30):
+        for _ in range(chance.randrange(1, 9)):
+            happen(chance.choice(found))
+            if chance.random() < 0.5:
+                gevent.sleep(chance.random() / 50)
+
+        soon(lambda: len(conditions()) == 1, f"they agree (seed {seed}, turn {turn})")
 
 
 @pytest.mark.parametrize("ahead", [-7200.0, 86400.0])

@@ -74,6 +74,7 @@ def after(scene: Scene) -> dict[str, Any]:
         told = page(scene)
         two = upstreams(told)
         done = told["processes"] == 2 and two["good"]["requests"] == 20 and two["bad"]["state"] == "ejected"
+        done = done and two["good"]["in_flight"] == 0
         return told if done else None
 
     return wait_until(seen, what="both processes have told of the calls")
