@@ -56,7 +56,7 @@ def missing(config: Path | None, since: date | None) -> None:
     prices = wanted([each.newest for each in found if each.newest.request_id not in known])
     if prices:
         click.echo(f"\nFill in what they cost, in USD, in {source(config)}:\n\n{prices}")
-        click.echo(f"Then start the relays again, and: {again}")
+        click.echo(f"Then: llm-one-api reload, and: {again}")
     elif known:
         click.echo(f"\nTo give it to them: {again}")
 
