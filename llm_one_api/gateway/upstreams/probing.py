@@ -1,8 +1,6 @@
-"""Asks upstreams whether they are there, in ways that cost no tokens: so an ill one is found before a call finds it.
+"""When upstreams are probed, and by whom: an ill one is to be found before a call finds it, and one that is back soon.
 
-A probe goes the way of a call: the same name, proxy, authorities and key. It asks for the list of models, and where
-that is not served it only connects. Whatever is answered shows that somebody is there, unless it is a 5xx. Probes are
-on no record and count as nobody's calls.
+Probes (`probe.py` makes them) are on no record and count as nobody's calls.
 """
 
 from __future__ import annotations
@@ -16,36 +14,29 @@ import gevent
 import structlog
 from gevent.pool import Pool as Greenlets
 
-from llm_one_api.dialects.adapters import ADAPTERS
-from llm_one_api.errors import GatewayError
-from llm_one_api.gateway.http import BadAnswer, Connection, ConnectionEnded
-from llm_one_api.gateway.pool import Origin, Pool, Pools
-from llm_one_api.gateway.upstreams.faults import unanswered
+from llm_one_api.gateway.pool import Pools
+from llm_one_api.gateway.upstreams.health import UNREACHABLE, Health
+from llm_one_api.gateway.upstreams.probe import ask
 from llm_one_api.targets import Target, Upstream
 
 log = structlog.get_logger()
 
 LONGEST = 10.0
 """Seconds that a probe takes at most, or the upstream's `connect_timeout` if that is less."""
-GRACE = 0.2
-"""… so that the pool, which knows what it waited for, is the first to say that it took too long."""
 AT_ONCE = 32
 """Probes under way at a time, in one process."""
 SOON = 3.0
 """Seconds within which the first probes are made: an upstream may be ill from the beginning."""
 AGAIN = 2.0
-"""Seconds after which a probe that failed is made again: it takes several to let an upstream rest."""
+"""Seconds after which a probe that failed is made again, for it takes several to let an upstream rest; and from one
+look whether an upstream that could not be reached is back to the next."""
 CLAIM = 0.9
 """The part of an interval for which the process that probes keeps the others from it."""
 UNSERVED_SECONDS = 3600.0
 """How long it is remembered that an upstream has no list of models."""
-LONGEST_BODY = 64 * 1024
 TICK = 0.5
 LOOK_EVERY = 5.0
 """Seconds from one look at who there is to the next."""
-
-_UNSERVED = frozenset({404, 405, 501})
-_NOT_ILL = 501
 
 
 class Probed(Protocol):
@@ -64,8 +55,8 @@ class Probed(Protocol):
         """Give the seconds from one probe to the next; None: it is not probed."""
 
     @property
-    def max_failures(self) -> int:
-        """Give the failures one after the other that let it rest."""
+    def health(self) -> Health:
+        """Give what is known of it."""
 
     def probed(self, error: str | None) -> None:
         """Take note of a probe's result: an error's code, or None."""
@@ -78,10 +69,6 @@ class MayBeProbed(Protocol):
         """Give all upstreams of all models."""
 
 
-class _TooLate(Exception):
-    """A probe has taken all its time."""
-
-
 class _Site:
     """A place that upstreams of several models may share: it is probed once for all of them."""
 
@@ -90,6 +77,8 @@ class _Site:
         self.members: list[Probed] = []
         self.interval = 0.0
         self.due = due
+        self.look_due = float("-inf")
+        """When it may next be looked whether it is back."""
         self.under_way = False
         self.failed = 0
         self.unserved_until = float("-inf")
@@ -111,7 +100,12 @@ class _Site:
     @property
     def is_in_doubt(self) -> bool:
         """Whether it has failed, but not yet often enough to rest."""
-        return 0 < self.failed < max(member.max_failures for member in self.members)
+        return 0 < self.failed < max(member.health.max_failures for member in self.members)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether somebody rests because it could not be reached."""
+        return any(_is_away(member.health) for member in self.members)
 
 
 class Probing:
@@ -156,9 +150,14 @@ class Probing:
             self._looked = now
             self._look(now)
         for site in list(self._sites.values()):
-            if now >= site.due and not site.under_way:
+            if site.under_way:
+                continue
+            if now >= site.due:
                 site.under_way = True
                 self._greenlets.spawn(self._probe, site)
+            elif now >= site.look_due and site.is_away:
+                site.under_way = True
+                self._greenlets.spawn(self._look_for, site)
 
     def _run(self) -> None:
         while True:
@@ -186,7 +185,7 @@ class Probing:
         try:
             # Who has found it failing sees it through; else its failures would be spread over all processes.
             if site.is_in_doubt or self._may_probe(site.name, site.interval * CLAIM):
-                error = self.ask(site)
+                error = self._ask(site)
                 site.failed = 0 if error is None else site.failed + 1
                 for member in site.members:
                     member.probed(error)
@@ -199,74 +198,36 @@ class Probing:
             site.due = self._clock() + (min(AGAIN, wait) if site.is_in_doubt else wait)
             site.under_way = False
 
-    def ask(self, site: _Site) -> str | None:
+    def _look_for(self, site: _Site) -> None:
+        """See whether a place that could not be reached is back: one that was restarted should not rest to the end."""
+        try:
+            if self._may_probe(f"{site.name}\tback", AGAIN * CLAIM) and self._ask(site) is None:
+                site.failed = 0
+                for member in site.members:
+                    if _is_away(member.health):
+                        member.probed(None)
+        except Exception as error:
+            log.error("probing.failed", kind=type(error).__name__)
+        finally:
+            site.look_due = self._clock() + AGAIN * (0.9 + 0.2 * self._chance())
+            site.under_way = False
+
+    def _ask(self, site: _Site) -> str | None:
         """Probe one place; None: it is there, else a code that says what is wrong."""
         upstream = site.upstream
         pool = self._pools.of(upstream)
         # Behind a proxy for http there is no connection to the upstream itself.
         only_connects = self._clock() < site.unserved_until and (pool.origin.tls or not upstream.link.proxy)
-        waiting_for = "connect"
-        connection: Connection | None = None
-        try:
-            with gevent.Timeout(site.patience + GRACE, _TooLate):
-                connection = pool.connect(site.patience)
-                if only_connects:
-                    connection.close()
-                    return None
-                waiting_for = "first_byte"
-                connection.send(_request(upstream), b"")
-                connection.read_head()
-                status = connection.status
-                _take_rest(connection, pool)
-        except GatewayError as error:
-            return error.code
-        except _TooLate:
-            _close(connection)
-            return f"upstream_timeout_{waiting_for}"
-        except (OSError, ConnectionEnded) as error:
-            _close(connection)
-            return unanswered(error).code
-        except BadAnswer:
-            _close(connection)
-            return "upstream_bad_answer"
-        except BaseException:
-            _close(connection)
-            raise
-        if status in _UNSERVED:
+        found = ask(pool, upstream, site.patience, only_connects=only_connects)
+        if not found.lists_models:
             site.unserved_until = self._clock() + UNSERVED_SECONDS
-            log.info("upstream.lists_no_models", upstream=upstream.name, status=status)
-        return None if status < 500 or status == _NOT_ILL else f"http_{status}"  # noqa: PLR2004
+            log.info("upstream.lists_no_models", upstream=upstream.name)
+        return found.error
+
+
+def _is_away(health: Health) -> bool:
+    return health.standing() == "ejected" and health.condition.why in UNREACHABLE
 
 
 def _place(upstream: Upstream) -> tuple[Any, ...]:
     return upstream.base_url, upstream.api_key, upstream.adapter, upstream.api_version, upstream.link
-
-
-def _request(upstream: Upstream) -> bytes:
-    adapter = ADAPTERS[upstream.adapter]
-    origin = Origin.of(upstream.base_url)
-    lines = [
-        f"GET {origin.path}{adapter.models_path(upstream)} HTTP/1.1",
-        f"Host: {origin.host_header}",
-        "Accept: application/json",
-        "Accept-Encoding: identity",
-        "User-Agent: llm-one-api",
-        *(f"{name}: {value}" for name, value in adapter.headers(upstream)),
-    ]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-
-
-def _take_rest(connection: Connection, pool: Pool) -> None:
-    """Read what is left of the answer, and keep the connection if that is little. It has answered, whatever comes."""
-    length = 0
-    try:
-        while length <= LONGEST_BODY and (piece := connection.read()):
-            length += len(piece)
-    except (OSError, ConnectionEnded, BadAnswer, _TooLate):
-        pass
-    pool.give_back(connection)
-
-
-def _close(connection: Connection | None) -> None:
-    if connection is not None:
-        connection.close()

@@ -11,8 +11,10 @@ import gevent
 import pytest
 
 from llm_one_api.gateway.pool import Pools
+from llm_one_api.gateway.upstreams.health import Health
 from llm_one_api.gateway.upstreams.members import Members
-from llm_one_api.gateway.upstreams.probing import LONGEST_BODY, LOOK_EVERY, UNSERVED_SECONDS, Probing
+from llm_one_api.gateway.upstreams.probe import LONGEST_BODY
+from llm_one_api.gateway.upstreams.probing import LOOK_EVERY, UNSERVED_SECONDS, Probing
 from llm_one_api.targets import DIRECT, Balance, Link, ModelRoute, Target
 from llm_one_api.targets import Upstream as Place
 from tests.harness.certificates import Authority
@@ -29,7 +31,7 @@ class Watched:
 
     target: Target
     interval: float | None = 30.0
-    max_failures: int = 3
+    health: Health = field(default_factory=lambda: Health(max_failures=3, cooldown=30.0))
     told: list[str | None] = field(default_factory=list)
 
     @property
@@ -268,6 +270,32 @@ def test_who_finds_it_failing_sees_it_through(upstream: Upstream) -> None:
     assert quick == 3  # so many failures let it rest
     assert len(probes.members[0].told) == 4
     assert len(claims) == 2
+
+
+@pytest.mark.parametrize(("why", "told"), [("upstream_unreachable", [None, None]), ("http_500", [None])])
+def test_one_that_rests_because_it_could_not_be_reached_is_looked_for_every_other_second(
+    upstream: Upstream, why: str, told: list[str | None]
+) -> None:
+    claims: list[tuple[str, float]] = []
+
+    def grant(key: str, seconds: float) -> bool:
+        claims.append((key, round(seconds, 1)))
+        return True
+
+    member = watched(upstream.url)
+    probes = Probes(member, may_probe=grant)
+    probes.once()
+    for _ in range(3):
+        member.health.failed(why, trial=False, fresh=True, may_rest=True)
+    upstream.answer(json_answer(503, b"{}"))
+    for _ in range(3):
+        probes.after(2)
+    upstream.answer(json_answer(200, MODELS))
+    probes.after(2)
+    probes.close()
+
+    assert member.told == told  # that it is still away is nothing new
+    assert claims[1:] == ([("chat\tone\tback", 1.8)] * 4 if len(told) > 1 else [])
 
 
 def test_a_probe_s_connection_is_kept_and_a_long_answer_is_not_read(upstream: Upstream) -> None:
