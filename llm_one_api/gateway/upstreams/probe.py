@@ -38,7 +38,7 @@ class Found:
 
 
 def ask(pool: Pool, upstream: Upstream, seconds: float, *, only_connects: bool = False) -> Found:
-    """Probe *upstream*, which *pool* leads to, in so many *seconds*. *only_connects*: it was found to list no models."""
+    """Probe *upstream*, which *pool* leads to, in so many *seconds*; *only_connects*: it is known to list no models."""
     waiting_for = "connect"
     connection: Connection | None = None
     try:
