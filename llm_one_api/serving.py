@@ -6,9 +6,7 @@ Draft(settings) ── at the start and at each reload ──▶ serving(draft, 
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -153,12 +151,6 @@ def _clean_up(plugins: Sequence[Plugin]) -> None:
     for plugin in plugins:
         try:
             with gevent.Timeout(CLEANUP_SECONDS, TimeoutError):
-                closing = plugin.cleanup()
-                if inspect.isawaitable(closing):
-                    asyncio.run(_finish(closing))
+                manager.clean_up(plugin)
         except Exception as error:  # whatever a stranger's plugin raises; its text may hold anything
             log.warning("plugin.cleanup_failed", plugin=type(plugin).__name__, kind=type(error).__name__)
-
-
-async def _finish(closing: Awaitable[None]) -> None:
-    await closing

@@ -15,6 +15,7 @@ import inspect
 import re
 import sys
 from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -155,12 +156,22 @@ def _make(
             if isinstance(plugin, base):
                 made.append(plugin)
     if found:
+        for plugin in made:
+            with suppress(Exception):  # it is told already what is wrong
+                clean_up(plugin)
         raise ConfigError(found, "plugins")
     return tuple(made)
 
 
-async def _finish(started: Awaitable[None]) -> None:
-    await started
+def clean_up(plugin: Plugin) -> None:
+    """Have a plugin close what it has opened. Raises what it raises."""
+    closing = plugin.cleanup()
+    if inspect.isawaitable(closing):
+        asyncio.run(_finish(closing))
+
+
+async def _finish(hook: Awaitable[None]) -> None:
+    await hook
 
 
 def _look(kind: str, name: str) -> tuple[type[Plugin] | None, list[str]]:
