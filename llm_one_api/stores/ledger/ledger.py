@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from llm_one_api.stores.ledger import summary as sums
+from llm_one_api.stores.ledger.analysis import Analysis
 from llm_one_api.stores.ledger.audit import AuditReads
 from llm_one_api.stores.ledger.cursors import Cursors
 from llm_one_api.stores.ledger.dead_letters import DeadLetters
@@ -51,6 +52,7 @@ class Ledger:
         self.retention = Retention(self._engine)
         self.audit = AuditReads(self._engine)
         self.pipeline = Pipeline(self._reading)
+        self.analysis = Analysis(self._reading)
 
     @property
     def is_sqlite(self) -> bool:

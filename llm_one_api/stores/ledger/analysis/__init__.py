@@ -1,0 +1,24 @@
+"""Questions about the past that sums answer: what pages, terminals, exports, alerts and metrics read.
+
+questions   what is asked: a stretch of time, in a zone, by buckets and dimensions
+answers     what is told: sums, percentiles, rows
+buckets     where local quarters, hours, days and months begin
+plan        which table tells which part of the time; what no table tells in time is refused here
+reading     the SQL
+folding     rows of tables become rows of an answer
+analysis    the door: `ledger.analysis`
+"""
+
+from llm_one_api.stores.ledger.analysis.analysis import Analysis as Analysis
+from llm_one_api.stores.ledger.analysis.answers import PeakHour as PeakHour
+from llm_one_api.stores.ledger.analysis.answers import Quantiles as Quantiles
+from llm_one_api.stores.ledger.analysis.answers import Row as Row
+from llm_one_api.stores.ledger.analysis.answers import Sums as Sums
+from llm_one_api.stores.ledger.analysis.latest import Cursor as Cursor
+from llm_one_api.stores.ledger.analysis.questions import BUCKETS as BUCKETS
+from llm_one_api.stores.ledger.analysis.questions import DIMENSIONS as DIMENSIONS
+from llm_one_api.stores.ledger.analysis.questions import Bucket as Bucket
+from llm_one_api.stores.ledger.analysis.questions import Dimension as Dimension
+from llm_one_api.stores.ledger.analysis.questions import Question as Question
+from llm_one_api.stores.ledger.analysis.questions import Rank as Rank
+from llm_one_api.stores.ledger.analysis.questions import TooMuch as TooMuch

@@ -1,0 +1,130 @@
+"""Answers questions from the ledger's sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from sqlalchemy import Connection, Engine, func, select
+
+from llm_one_api.stores.ledger.analysis.answers import PeakHour, Row, Sums
+from llm_one_api.stores.ledger.analysis.buckets import Edges
+from llm_one_api.stores.ledger.analysis.folding import Counts, Where, as_sums, fold, fold_times, rows
+from llm_one_api.stores.ledger.analysis.latest import Cursor, latest
+from llm_one_api.stores.ledger.analysis.plan import Kept, plan
+from llm_one_api.stores.ledger.analysis.questions import Dimension, Question, Rank
+from llm_one_api.stores.ledger.analysis.reading import read, read_times, tells_times
+from llm_one_api.stores.ledger.engine import one_moment
+from llm_one_api.stores.ledger.rollup_tables import rollups_hour, rollups_quarter
+from llm_one_api.stores.ledger.sums import hour_of
+from llm_one_api.stores.ledger.tables import ledger_seq
+from llm_one_api.values import UsageRecord
+
+_EVER = (datetime(1970, 1, 3, tzinfo=UTC), datetime(9998, 12, 1, tzinfo=UTC))
+_RANKS: Mapping[Rank, Callable[[Sums], Any]] = {
+    "requests": lambda sums: sums.requests,
+    "tokens": lambda sums: sums.total_tokens,
+    "cost": lambda sums: sums.cost or 0,
+    "errors": lambda sums: sums.failed,
+}
+
+
+class Analysis:
+    """Reads sums, each answer of one moment.
+
+    All raise TooMuch where no table tells in time, and what the database raises.
+    """
+
+    def __init__(self, reading: Engine) -> None:
+        """Read over *reading*, an engine for transactions that write nothing."""
+        self._reading = reading
+
+    def ask(self, question: Question) -> list[Row]:
+        """Give the sums by bucket, in order, and within each by group, the busiest first.
+
+        Where there was no call, there is no row.
+        """
+        sums, times = self._read(question)
+        return rows(question, sums, times)
+
+    def top(self, question: Question, by: Rank, limit: int) -> list[Row]:
+        """Give the *limit* groups that have most of *by* over all of the time; those that have none are left out."""
+        rank = _RANKS[by]
+        found = [row for row in self.ask(msgspec.structs.replace(question, bucket=None)) if rank(row.sums)]
+        return sorted(found, key=lambda row: rank(row.sums), reverse=True)[:limit]
+
+    def peak_hours(self, question: Question) -> list[PeakHour]:
+        """Add up what was in each hour of the week, in the zone; those without calls are left out."""
+        hourly = msgspec.structs.replace(question, bucket="hour", group_by=(), percentiles=False)
+        hours, _ = self._read(hourly)
+        found: dict[tuple[int, int], Sequence[int]] = {}
+        for (begin, _), figures in hours.items():
+            if begin is not None:
+                local = begin.astimezone(question.zone)
+                place = (local.weekday(), local.hour)
+                before = found.get(place)
+                found[place] = figures if before is None else [a + b for a, b in zip(before, figures, strict=True)]
+        return [
+            PeakHour(weekday=weekday, hour=hour, sums=as_sums(figures))
+            for (weekday, hour), figures in sorted(found.items())
+            if figures[0]
+        ]
+
+    def requests(
+        self,
+        where: Mapping[Dimension, Sequence[str]],
+        key: str | None = None,
+        *,
+        before: Cursor | None = None,
+        limit: int = 100,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> tuple[list[UsageRecord], Cursor | None]:
+        """Give a page of calls, the newest first, and the cursor of the next page (None: this is the last)."""
+        return latest(self._reading, where, key, before=before, limit=limit, since=since, until=until)
+
+    def totals(self) -> list[Row]:
+        """Give the sums of all time by model, endpoint, stream, upstream and outcome."""
+        return self.ask(
+            Question(
+                since=_EVER[0], until=_EVER[1], zone=ZoneInfo("UTC"), percentiles=False,
+                group_by=("model", "endpoint", "stream", "upstream", "outcome"),
+            )
+        )  # fmt: skip
+
+    def latencies(self, question: Question) -> list[tuple[Row, Mapping[str, Mapping[int, int]]]]:
+        """Give, beside each row of an answer, how many calls took how long: {kind: {bucket: calls}}.
+
+        A kind is `duration` or `ttft`; bucket n has the times above 1.05 ** (n - 1) and up to 1.05 ** n microseconds.
+        """
+        sums, times = self._read(msgspec.structs.replace(question, percentiles=True))
+        spreads = {
+            (begin and begin.astimezone(question.zone), tuple(group)): spread
+            for (begin, group), spread in times.items()
+        }
+        return [(row, spreads.get((row.bucket, tuple(row.group.values())), {})) for row in rows(question, sums, times)]
+
+    def _read(self, question: Question) -> tuple[dict[Where, Sequence[int]], Counts]:
+        edges = Edges(question.bucket, question.zone, question.since, question.until)
+        sums: dict[Where, Sequence[int]] = {}
+        times: Counts = {}
+        with one_moment(self._reading) as connection:
+            for part in plan(question, _kept(connection)):
+                fold(read(connection, question, part), edges, sums)
+                if question.percentiles and tells_times(question):
+                    fold_times(read_times(connection, question, part), edges, times)
+        return sums, times
+
+
+def _kept(connection: Connection) -> Kept:
+    """Tell what there is to read."""
+    first, quarters = (
+        connection.execute(select(func.min(table.c.slot))).scalar() for table in (rollups_hour, rollups_quarter)
+    )
+    if quarters is not None and first is not None and first >= hour_of(quarters):
+        quarters = _EVER[0]  # none were deleted
+    deleted_before = connection.execute(select(ledger_seq.c.deleted_before)).scalar_one()
+    return Kept(quarters_since=quarters, deleted_before=deleted_before)

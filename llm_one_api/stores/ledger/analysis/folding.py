@@ -1,0 +1,78 @@
+"""Rows of tables become rows of an answer: slots become buckets, and counts become figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from operator import add
+from typing import Any
+
+from llm_one_api.stores.buckets import quantile
+from llm_one_api.stores.ledger.analysis.answers import Quantiles, Row, Sums
+from llm_one_api.stores.ledger.analysis.buckets import Edges
+from llm_one_api.stores.ledger.analysis.questions import Question
+from llm_one_api.stores.ledger.analysis.reading import FIGURES, OUTCOMES, Found, FoundTimes, group_of
+from llm_one_api.stores.ledger.sums import MILLION
+
+Where = tuple[datetime | None, tuple[Any, ...]]
+"""A bucket's begin, in UTC, and the values of a group."""
+Counts = dict[Where, dict[str, dict[int, int]]]
+"""How many calls took how long, by kind and by bucket of time taken."""
+
+_OUTCOMES_AT = FIGURES.index(OUTCOMES[0])
+_MICROS, _PICOS, _PRICED = (FIGURES.index(name) for name in ("cost_micros", "cost_picos", "priced"))
+_PLAIN = [(n, name) for n, name in enumerate(FIGURES[:_OUTCOMES_AT]) if name not in {"cost_micros", "cost_picos"}]
+
+
+def fold(found: Iterable[Found], edges: Edges, into: dict[Where, Sequence[int]]) -> None:
+    """Add what was found to the buckets and groups that it belongs to."""
+    for slot, group, figures in found:
+        where = (edges.begin_of(slot), tuple(group))
+        before = into.get(where)
+        into[where] = figures if before is None else list(map(add, before, figures))
+
+
+def fold_times(found: Iterable[FoundTimes], edges: Edges, into: Counts) -> None:
+    """Likewise for times."""
+    for slot, group, kind, bucket, calls in found:
+        counts = into.setdefault((edges.begin_of(slot), tuple(group)), {}).setdefault(kind, {})
+        counts[bucket] = counts.get(bucket, 0) + calls
+
+
+def rows(question: Question, sums: dict[Where, Sequence[int]], times: Counts) -> list[Row]:
+    """Lay out what there is, by bucket, and the busiest first."""
+    found = []
+    for (begin, group), figures in sums.items():
+        if not figures[0]:
+            continue
+        spread = times.get((begin, group), {})
+        found.append(
+            Row(
+                bucket=None if begin is None else begin.astimezone(question.zone),
+                group=group_of(question.group_by, group),
+                sums=as_sums(figures),
+                duration=_quantiles(spread.get("duration")),
+                ttft=_quantiles(spread.get("ttft")),
+            )
+        )
+    found.sort(key=lambda row: (-row.sums.requests, [str(value) for value in row.group.values()]))
+    if question.bucket is not None:
+        found.sort(key=lambda row: row.bucket.timestamp() if row.bucket else 0.0)
+    return found
+
+
+def as_sums(figures: Sequence[int]) -> Sums:
+    """Name the figures."""
+    told: dict[str, Any] = {name: figures[number] for number, name in _PLAIN}
+    told["outcomes"] = {name: calls for name, calls in zip(OUTCOMES, figures[_OUTCOMES_AT:], strict=True) if calls}
+    if figures[_PRICED]:
+        told["cost"] = Decimal(figures[_MICROS] * MILLION + figures[_PICOS]).scaleb(-12)
+    return Sums(**told)
+
+
+def _quantiles(counts: dict[int, int] | None) -> Quantiles | None:
+    if not counts:
+        return None
+    p50, p95, p99 = (quantile(counts, share) for share in (0.5, 0.95, 0.99))
+    return None if p50 is None or p95 is None or p99 is None else Quantiles(p50=p50, p95=p95, p99=p99)

@@ -1,0 +1,57 @@
+"""The calls themselves, the newest first, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Engine, and_, or_, select
+
+from llm_one_api.stores.ledger.analysis.questions import Dimension
+from llm_one_api.stores.ledger.rows import to_record
+from llm_one_api.stores.ledger.tables import records
+from llm_one_api.values import UsageRecord
+
+_r = records.c
+
+
+class Cursor(NamedTuple):
+    """The place of the last call of a page: the next page begins behind it, whatever comes in meanwhile."""
+
+    at: datetime
+    seq: int
+
+
+def latest(
+    engine: Engine,
+    where: Mapping[Dimension, Sequence[str]],
+    key: str | None,
+    *,
+    before: Cursor | None,
+    limit: int,
+    since: datetime | None,
+    until: datetime | None,
+) -> tuple[list[UsageRecord], Cursor | None]:
+    """Give a page, and where the next one begins (None: this is the last)."""
+    asked = select(records).order_by(_r.at.desc(), _r.seq.desc()).limit(limit + 1)
+    for name, values in where.items():
+        if name == "stream":
+            asked = asked.where(_r.stream.in_(sorted({value == "true" for value in values})))
+        elif name == "upstream" and "" in values:
+            asked = asked.where(or_(_r.upstream.is_(None), _r.upstream.in_(values)))
+        else:
+            asked = asked.where(_r[name].in_(values))
+    if key is not None:
+        asked = asked.where(_r.key == key)
+    if since is not None:
+        asked = asked.where(_r.at >= since)
+    if until is not None:
+        asked = asked.where(_r.at < until)
+    if before is not None:
+        asked = asked.where(_r.at <= before.at, or_(_r.at < before.at, and_(_r.at == before.at, _r.seq < before.seq)))
+    with engine.connect() as connection:
+        found = connection.execute(asked).all()
+    page = [to_record(row) for row in found[:limit]]
+    following = Cursor(found[limit - 1].at, found[limit - 1].seq) if len(found) > limit else None
+    return page, following

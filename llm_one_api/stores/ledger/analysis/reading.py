@@ -1,0 +1,169 @@
+"""What is read of each part of the time: sums and latencies, by slot and dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, get_args
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, Table, case, cast, func, select
+
+from llm_one_api.stores.ledger import sums
+from llm_one_api.stores.ledger.analysis.plan import Part
+from llm_one_api.stores.ledger.analysis.questions import Dimension, Question
+from llm_one_api.stores.ledger.rollup_tables import (
+    DIMENSIONS,
+    LATENCY_DIMENSIONS,
+    ROLLUP_COUNTS,
+    latencies_hour,
+    latencies_quarter,
+    rollups_hour,
+    rollups_quarter,
+)
+from llm_one_api.stores.ledger.tables import records
+from llm_one_api.values import Outcome
+
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+FIGURES = (*ROLLUP_COUNTS, "streams", *OUTCOMES)
+"""What is added up, in the order in which it is read. By outcome: requests."""
+
+_r = records.c
+_PAGE = 2000
+_ROLLUPS = {"quarter": rollups_quarter, "hour": rollups_hour}
+_LATENCIES = {"quarter": latencies_quarter, "hour": latencies_hour}
+
+
+class Found(NamedTuple):
+    """Sums of the calls of a slot that have the same values."""
+
+    slot: datetime
+    group: tuple[Any, ...]
+    figures: Sequence[int]
+
+
+class FoundTimes(NamedTuple):
+    """How many calls of a slot that have the same values took how long."""
+
+    slot: datetime
+    group: tuple[Any, ...]
+    kind: str
+    bucket: int
+    calls: int
+
+
+def tells_times(question: Question) -> bool:
+    """Tell whether latencies are kept by all that calls are told apart by."""
+    return question.key is None and {*question.group_by, *question.where} <= {*LATENCY_DIMENSIONS}
+
+
+def read(connection: Connection, question: Question, part: Part) -> Iterable[Found]:
+    """Give the sums of a part."""
+    if part.level == "records":
+        return (Found(*each) for each in _of_records(connection, question, part)[0])
+    table = _ROLLUPS[part.level]
+    asked = _asked(table, question, part, _added_up(table))
+    size = len(question.group_by)
+    if part.by_slot:
+        return (Found(row[0], row[1 : size + 1], row[size + 1 :]) for row in connection.execute(asked))
+    rows = connection.execute(asked)
+    return (Found(part.since, row[:size], row[size:]) for row in rows if row[size] is not None)
+
+
+def read_times(connection: Connection, question: Question, part: Part) -> Iterable[FoundTimes]:
+    """Give the latencies of a part."""
+    if part.level == "records":
+        return (FoundTimes(*each) for each in _of_records(connection, question, part)[1])
+    table = _LATENCIES[part.level]
+    by = (table.c.kind, table.c.bucket)
+    asked = _asked(table, question, part, [*by, _sum(table.c.calls)], by)
+    size = len(question.group_by)
+    if part.by_slot:
+        return (FoundTimes(row[0], row[1 : size + 1], *row[size + 1 :]) for row in connection.execute(asked))
+    return (FoundTimes(part.since, row[:size], *row[size:]) for row in connection.execute(asked))
+
+
+def _asked(
+    table: Table, question: Question, part: Part, columns: Iterable[Any], by: Sequence[ColumnElement[Any]] = ()
+) -> Any:
+    slot = table.c.slot
+    apart = [*([slot] if part.by_slot else []), *(table.c[name] for name in question.group_by)]
+    asked = select(*apart, *columns).where(slot >= part.since, slot < part.until, *_conditions(table, question))
+    together = [*apart, *by]
+    return asked.group_by(*together) if together else asked
+
+
+def _conditions(table: Table, question: Question) -> Iterator[ColumnElement[bool]]:
+    for name, values in question.where.items():
+        if name == "stream":
+            yield table.c.stream.in_(sorted({value == "true" for value in values}))
+        else:
+            yield table.c[name].in_(values)
+    if question.key is not None:
+        yield table.c.key == question.key
+
+
+def _sum(what: Any) -> ColumnElement[int]:
+    # PostgreSQL adds whole numbers up as decimals, and a decimal is dear to read.
+    return cast(func.sum(what), BigInteger)
+
+
+def _added_up(table: Table) -> list[ColumnElement[int]]:
+    requests = table.c.requests
+    return [
+        *[_sum(table.c[name]) for name in ROLLUP_COUNTS],
+        _sum(case((table.c.stream, requests), else_=0)),
+        *[_sum(case((table.c.outcome == outcome, requests), else_=0)) for outcome in OUTCOMES],
+    ]
+
+
+def _of_records(
+    connection: Connection, question: Question, part: Part
+) -> tuple[list[tuple[datetime, tuple[Any, ...], list[int]]], list[tuple[datetime, tuple[Any, ...], str, int, int]]]:
+    """Add the calls of a part up as ingest does: their sums, and their times."""
+    found = sums.Sums()
+    asked = select(*[_r[name] for name in sums.COLUMNS]).where(_r.at >= part.since, _r.at < part.until)
+    with connection.execute(asked, execution_options={"yield_per": _PAGE}) as rows:
+        for row in rows.mappings():
+            found.add(row)
+    tables = dict(found.tables())
+    fits, group = _fitting(question, DIMENSIONS), _grouping(question, DIMENSIONS)
+    stream, outcome = DIMENSIONS.index("stream"), DIMENSIONS.index("outcome")
+    summed = [
+        (part.since, group(key), _figures(key[stream], key[outcome], counts))
+        for (_, *key), counts in tables[rollups_quarter].items()
+        if fits(key)
+    ]
+    if not tells_times(question):
+        return summed, []
+    fits, group = _fitting(question, LATENCY_DIMENSIONS), _grouping(question, LATENCY_DIMENSIONS)
+    times = [
+        (part.since, group(key), key[-2], key[-1], calls)
+        for (_, *key), [calls] in tables[latencies_quarter].items()
+        if fits(key)
+    ]
+    return summed, times
+
+
+def _figures(stream: bool, outcome: str, counts: list[int]) -> list[int]:
+    requests = counts[0]
+    return [*counts, requests if stream else 0, *[requests if outcome == each else 0 for each in OUTCOMES]]
+
+
+def _fitting(question: Question, names: Sequence[str]) -> Callable[[Sequence[Any]], bool]:
+    """Make what tells whether a key's values are asked for."""
+    wanted: list[tuple[int, set[Any]]] = []
+    for name, values in question.where.items():
+        wanted.append((names.index(name), {value == "true" for value in values} if name == "stream" else {*values}))
+    if question.key is not None:
+        wanted.append((names.index("key"), {question.key}))
+    return lambda key: all(key[number] in values for number, values in wanted)
+
+
+def _grouping(question: Question, names: Sequence[str]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    places = [names.index(name) for name in question.group_by]
+    return lambda key: tuple(key[place] for place in places)
+
+
+def group_of(names: Sequence[Dimension], values: Sequence[Any]) -> dict[Dimension, str | bool]:
+    """Name the values of a group."""
+    return dict(zip(names, values, strict=True))
