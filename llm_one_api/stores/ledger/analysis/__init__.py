@@ -19,6 +19,6 @@ from llm_one_api.stores.ledger.analysis.questions import BUCKETS as BUCKETS
 from llm_one_api.stores.ledger.analysis.questions import DIMENSIONS as DIMENSIONS
 from llm_one_api.stores.ledger.analysis.questions import Bucket as Bucket
 from llm_one_api.stores.ledger.analysis.questions import Dimension as Dimension
+from llm_one_api.stores.ledger.analysis.questions import NotAnswerable as NotAnswerable
 from llm_one_api.stores.ledger.analysis.questions import Question as Question
 from llm_one_api.stores.ledger.analysis.questions import Rank as Rank
-from llm_one_api.stores.ledger.analysis.questions import TooMuch as TooMuch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -35,19 +36,19 @@ _RANKS: Mapping[Rank, Callable[[Sums], Any]] = {
 class Analysis:
     """Reads sums, each answer of one moment.
 
-    All raise TooMuch where no table tells in time, and what the database raises.
+    All raise NotAnswerable where no table tells in time, and what the database raises.
     """
 
     def __init__(self, reading: Engine) -> None:
         """Read over *reading*, an engine for transactions that write nothing."""
         self._reading = reading
 
-    def ask(self, question: Question) -> list[Row]:
+    def ask(self, question: Question, most: int | None = None) -> list[Row]:
         """Give the sums by bucket, in order, and within each by group, the busiest first.
 
-        Where there was no call, there is no row.
+        Where there was no call, there is no row. More than *most* rows are not answered either.
         """
-        sums, times = self._read(question)
+        sums, times = self._read(question, most)
         return rows(question, sums, times)
 
     def top(self, question: Question, by: Rank, limit: int) -> list[Row]:
@@ -75,16 +76,18 @@ class Analysis:
 
     def requests(
         self,
-        where: Mapping[Dimension, Sequence[str]],
-        key: str | None = None,
         *,
-        before: Cursor | None = None,
+        where: Mapping[Dimension, Sequence[str]] = MappingProxyType({}),
+        key: str | None = None,
+        before: tuple[datetime, int] | None = None,
         limit: int = 100,
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> tuple[list[UsageRecord], Cursor | None]:
         """Give a page of calls, the newest first, and the cursor of the next page (None: this is the last)."""
-        return latest(self._reading, where, key, before=before, limit=limit, since=since, until=until)
+        return latest(
+            self._reading, where, key, before=before and Cursor(*before), limit=limit, since=since, until=until
+        )
 
     def totals(self) -> list[Row]:
         """Give the sums of all time by model, endpoint, stream, upstream and outcome."""
@@ -107,13 +110,13 @@ class Analysis:
         }
         return [(row, spreads.get((row.bucket, tuple(row.group.values())), {})) for row in rows(question, sums, times)]
 
-    def _read(self, question: Question) -> tuple[dict[Where, Sequence[int]], Counts]:
+    def _read(self, question: Question, most: int | None = None) -> tuple[dict[Where, Sequence[int]], Counts]:
         edges = Edges(question.bucket, question.zone, question.since, question.until)
         sums: dict[Where, Sequence[int]] = {}
         times: Counts = {}
         with one_moment(self._reading) as connection:
             for part in plan(question, _kept(connection)):
-                fold(read(connection, question, part), edges, sums)
+                fold(read(connection, question, part), edges, sums, most)
                 if question.percentiles and tells_times(question):
                     fold_times(read_times(connection, question, part), edges, times)
         return sums, times

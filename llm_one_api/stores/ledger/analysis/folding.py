@@ -11,7 +11,7 @@ from typing import Any
 from llm_one_api.stores.buckets import quantile
 from llm_one_api.stores.ledger.analysis.answers import Quantiles, Row, Sums
 from llm_one_api.stores.ledger.analysis.buckets import Edges
-from llm_one_api.stores.ledger.analysis.questions import Question
+from llm_one_api.stores.ledger.analysis.questions import NotAnswerable, Question
 from llm_one_api.stores.ledger.analysis.reading import FIGURES, OUTCOMES, Found, FoundTimes, group_of
 from llm_one_api.stores.ledger.sums import MILLION
 
@@ -25,12 +25,16 @@ _MICROS, _PICOS, _PRICED = (FIGURES.index(name) for name in ("cost_micros", "cos
 _PLAIN = [(n, name) for n, name in enumerate(FIGURES[:_OUTCOMES_AT]) if name not in {"cost_micros", "cost_picos"}]
 
 
-def fold(found: Iterable[Found], edges: Edges, into: dict[Where, Sequence[int]]) -> None:
-    """Add what was found to the buckets and groups that it belongs to."""
+def fold(found: Iterable[Found], edges: Edges, into: dict[Where, Sequence[int]], most: int | None = None) -> None:
+    """Add what was found to the buckets and groups that it belongs to, of which there may be *most*."""
     for slot, group, figures in found:
         where = (edges.begin_of(slot), tuple(group))
         before = into.get(where)
         into[where] = figures if before is None else list(map(add, before, figures))
+        if most is not None and len(into) > most:
+            raise NotAnswerable(
+                f"the answer has more than {most:,} rows; ask for a shorter time, larger buckets, or fewer groups"
+            )
 
 
 def fold_times(found: Iterable[FoundTimes], edges: Edges, into: Counts) -> None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from llm_one_api.stores.ledger.analysis.buckets import days, has_whole_hours
-from llm_one_api.stores.ledger.analysis.questions import Question, TooMuch
+from llm_one_api.stores.ledger.analysis.questions import NotAnswerable, Question
 from llm_one_api.stores.ledger.sums import HOUR, QUARTER, hour_of, quarter_of
 
 Level = Literal["records", "quarter", "hour"]
@@ -37,13 +37,13 @@ class Part(NamedTuple):
 
 
 def plan(question: Question, kept: Kept) -> list[Part]:
-    """Cut the time of *question* into parts. Raises TooMuch where no table can tell."""
+    """Cut the time of *question* into parts. Raises NotAnswerable where no table can tell."""
     since, until = question.since.astimezone(UTC), question.until.astimezone(UTC)
     if since >= until:
         return []
     if question.bucket == "15m":
         if not _has_quarters(kept, since):
-            raise TooMuch("quarters of an hour are no longer kept of the time asked for; ask with bucket=hour")
+            raise NotAnswerable("quarters of an hour are no longer kept of the time asked for; ask with bucket=hour")
         return [Part("quarter", since, until, by_slot=True)]
     if question.bucket == "hour":
         if has_whole_hours(question.zone, since, until):

@@ -7,6 +7,9 @@ from datetime import datetime
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
+from msgspec import structs
+
+from llm_one_api.stores.ledger.sums import QUARTER, quarter_of
 from llm_one_api.values import Value
 
 Dimension = Literal["model", "user", "key", "endpoint", "stream", "upstream", "outcome"]
@@ -21,7 +24,7 @@ Rank = Literal["requests", "tokens", "cost", "errors"]
 """What makes a row come first. `tokens` are input and output together, `errors` what counts in the error rate."""
 
 
-class TooMuch(Exception):
+class NotAnswerable(Exception):
     """No table answers the question in time. The text says what to ask instead."""
 
 
@@ -43,3 +46,8 @@ class Question(Value, frozen=True, kw_only=True):
     """Read what is left of a quarter at both ends from the records, as far as they are there: for short stretches."""
     percentiles: bool = True
     """Tell them too, where they are known. They cost as much as the rest."""
+
+    def in_whole_quarters(self) -> Question:
+        """Widen the time to whole quarters of an hour: nothing that is asked for is missing then."""
+        begin, end = quarter_of(self.since), quarter_of(self.until)
+        return structs.replace(self, since=begin, until=end if end == self.until else end + QUARTER)
