@@ -2,7 +2,7 @@
 
 A call goes on to another upstream only while nothing of an answer has been passed on to its caller. Asked are, in this
 order: who is healthy, as the model's strategy chooses (one on trial goes first, one call at a time); the fallback
-models' upstreams; who could not be reached lately. And where nobody has been asked yet, who rests and is back first.
+models' upstreams; who rests, but not for being slow. And where nobody has been asked yet, whoever is back first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from llm_one_api.gateway import judging
 from llm_one_api.gateway.answer import Answer, ended_by
 from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.prepare import Unsupported
-from llm_one_api.gateway.upstreams.health import UNREACHABLE
 from llm_one_api.gateway.upstreams.member import Group, Member
 from llm_one_api.gateway.upstreams.members import Members
 from llm_one_api.gateway.upstreams.turn import Turn
@@ -137,7 +136,7 @@ class Trip:
                 self._retries -= 1
                 self._take(member)
                 return True
-        return self._fall_back() or self._try_unreachable()
+        return self._fall_back() or self._try_resting()
 
     def end(self) -> None:
         """Note that the call is over, or is not made."""
@@ -184,19 +183,19 @@ class Trip:
                 return True
         return False
 
-    def _try_unreachable(self) -> bool:
-        """Ask one that could not be reached lately: it may be back by now, and if it is not, that shows soon."""
+    def _try_resting(self) -> bool:
+        """Ask one that rests, but not for being slow: it may be well by now, or else that shows soon."""
         group = self._group
-        away = [
+        resting = [
             member
             for member in group.all
             if member not in self._tried and member.weight and member.has_room and _serves(member, self._endpoint)
-            if member.health.standing() == "ejected" and member.health.condition.why in UNREACHABLE
+            if member.health.standing() == "ejected" and not member.health.rests_for_slowness
         ]
-        if not away or self._retries <= 0:
+        if not resting or self._retries <= 0:
             return False
         self._retries -= 1
-        self._take(min(away, key=lambda member: member.health.condition.until))
+        self._take(min(resting, key=lambda member: member.health.condition.until))
         return True
 
     def _choose(self, group: Group) -> Member | None:

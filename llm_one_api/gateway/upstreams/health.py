@@ -34,8 +34,11 @@ LONGEST_PAUSE = 3600.0
 """Seconds: an upstream that says to come back in a week is asked again sooner."""
 PROBE_FAILED = "probe_failed"
 UNREACHABLE = frozenset(
-    {"upstream_unreachable", "upstream_timeout_connect", "upstream_tls", "upstream_proxy", PROBE_FAILED}
-)
+    {
+        "upstream_unreachable", "upstream_timeout_connect", "upstream_tls", "upstream_proxy", "upstream_closed",
+        PROBE_FAILED,
+    }
+)  # fmt: skip
 """Why it rests, where a probe that reaches it shows that it may be tried again."""
 
 
@@ -109,6 +112,12 @@ class Health:
         if condition.state == "paused":
             return "healthy"
         return "trial"
+
+    @property
+    def rests_for_slowness(self) -> bool:
+        """Whether it rests because it kept calls waiting: to ask it all the same may take as long again."""
+        why = self.condition.why
+        return why.startswith("upstream_timeout_") and why not in UNREACHABLE
 
     @property
     def may_be_tried(self) -> bool:

@@ -269,7 +269,7 @@ def test_a_paused_upstream_is_not_asked_after_another_has_failed(members: Member
     assert judged(begin(members, to), 500)
 
 
-def test_an_upstream_that_could_not_be_reached_is_asked_when_all_others_have_failed(members: Members) -> None:
+def test_a_resting_upstream_is_asked_when_all_others_have_failed_but_not_one_that_was_slow(members: Members) -> None:
     to = route(target("a"), target("b"), target("c"))
     members.group(to)
     now = time.time()
