@@ -1,0 +1,241 @@
+"""How sums and calls are laid out: one list of fields, for JSON, for CSV and for the pages' description."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from llm_one_api.reporting.asking import Top
+from llm_one_api.reporting.parameters import OUTCOMES
+from llm_one_api.reporting.ranking import Ranked
+from llm_one_api.reporting.sheet import Cell, plain
+from llm_one_api.stores.ledger.analysis.answers import PeakHour, Quantiles, Row, Sums
+from llm_one_api.stores.ledger.analysis.questions import Dimension, Question
+from llm_one_api.stores.ledger.tables import USAGE_COLUMNS
+from llm_one_api.values import UsageRecord, Value
+
+_MILLION = 10**6
+COUNT: Mapping[str, Any] = MappingProxyType({"type": "integer", "minimum": 0})
+NUMBER: Mapping[str, Any] = {"type": ["number", "null"]}
+MONEY: Mapping[str, Any] = {"type": ["string", "null"], "pattern": r"^-?[0-9]+([.][0-9]+)?$"}
+OUTCOME_COUNTS: Mapping[str, Any] = {"type": "object", "additionalProperties": COUNT}
+
+
+class Field(Value, frozen=True, kw_only=True):
+    """One figure of some calls."""
+
+    name: str
+    of: Callable[[Sums], Any]
+    says: str
+    schema: Mapping[str, Any] = COUNT
+
+
+def _sum(name: str, says: str, named: str | None = None) -> Field:
+    return Field(name=named or name, of=lambda sums: getattr(sums, name), says=says)
+
+
+def _seconds(name: str, says: str, named: str) -> Field:
+    return Field(name=named, of=lambda sums: getattr(sums, name) / _MILLION, says=says, schema={"type": "number"})
+
+
+def _follows(name: str, says: str, schema: Mapping[str, Any] = NUMBER) -> Field:
+    return Field(name=name, of=lambda sums: getattr(sums, name), says=says, schema=schema)
+
+
+FIELDS = (
+    _sum("requests", "Calls."),
+    _sum("attempts", "Tries at upstreams."),
+    _sum("sdk_retries", "Calls that the caller's SDK had tried before."),
+    _sum("streams", "Calls that were streams."),
+    Field(
+        name="stream_share",
+        of=lambda sums: round(sums.streams / sums.requests, 6) if sums.requests else None,
+        says="Streams / calls.",
+        schema=NUMBER,
+    ),
+    Field(
+        name="outcomes",
+        of=lambda sums: dict(sorted(sums.outcomes.items())),
+        says="Calls by how they ended.",
+        schema=OUTCOME_COUNTS,
+    ),
+    _follows("failed", "Calls that count as errors.", COUNT),
+    _follows("error_rate", "Failed / (failed + success)."),
+    *[_sum(name, f"`{name}` of the calls that tell them.") for name in USAGE_COLUMNS],
+    _seconds("audio_us", "Seconds of sound.", "audio_seconds"),
+    _sum("with_prompt_tokens", "Calls whose input is known.", "requests_with_prompt_tokens"),
+    _sum("with_completion_tokens", "Calls whose output is known.", "requests_with_completion_tokens"),
+    _sum("with_tokens", "Calls whose total is known.", "requests_with_tokens"),
+    _sum("estimated", "Calls whose tokens were counted by us.", "requests_estimated"),
+    _sum("partial", "Calls whose tokens are those of a cut answer.", "requests_partial"),
+    _follows("avg_tokens", "Tokens a call, where they are known."),
+    _follows("input_output_ratio", "Input tokens for each output token."),
+    _follows("tokens_per_second", "Output tokens in a second of a call."),
+    _seconds("duration_us", "Seconds of all calls together.", "duration"),
+    _sum("with_duration", "Calls whose duration is known.", "requests_with_duration"),
+    _follows("avg_duration", "Seconds a call."),
+    _seconds("ttft_us", "Seconds to the first byte, of all calls together.", "ttft"),
+    _sum("with_ttft", "Calls whose time to the first byte is known.", "requests_with_ttft"),
+    _follows("avg_ttft", "Seconds to the first byte, a call."),
+    Field(
+        name="cost",
+        of=lambda sums: None if sums.cost is None else plain(sums.cost),
+        says="USD, of the calls that have a cost; null: none has.",
+        schema=MONEY,
+    ),
+    _sum("priced", "Calls that have a cost.", "requests_priced"),
+    _sum("unpriced", "Calls whose usage is known, and their cost is not.", "requests_unpriced"),
+    _follows("unpriced_share", "Unpriced / (priced + unpriced)."),
+)
+"""What is told of any sum."""
+
+QUANTILES = ("p50", "p95", "p99")
+TIMES = tuple([f"{share}_{kind}" for kind in ("duration", "ttft") for share in QUANTILES])
+"""What is told where sums are not grouped or filtered by user, key or outcome; else they are null."""
+
+
+# -- JSON --
+
+
+def head(page: str, scope: str, since: datetime | None, until: datetime | None, zone: ZoneInfo) -> dict[str, Any]:
+    """Lay out what an answer begins with: what it is, of whose calls, of when."""
+    return {
+        "object": f"stats.{page}",
+        "scope": scope,
+        "from": moment(since, zone),
+        "to": moment(until, zone),
+        "timezone": zone.key,
+    }
+
+
+def of_sums(sums: Sums) -> dict[str, Any]:
+    """Lay sums out."""
+    return {field.name: field.of(sums) for field in FIELDS}
+
+
+def usage_head(question: Question, scope: str) -> dict[str, Any]:
+    """Lay out what sums begin with."""
+    told = head("usage", scope, question.since, question.until, question.zone)
+    return told | {"bucket": question.bucket, "group_by": question.group_by}
+
+
+def top_head(top: Top, scope: str) -> dict[str, Any]:
+    """Lay out what a top list begins with."""
+    question = top.question
+    told = head("top", scope, question.since, question.until, question.zone)
+    return told | {"by": top.by, "group_by": question.group_by}
+
+
+def peak_head(question: Question, scope: str) -> dict[str, Any]:
+    """Lay out what the hours of the week begin with."""
+    return head("peak_hours", scope, question.since, question.until, question.zone)
+
+
+def with_nothing(rows: Sequence[Row], question: Question) -> Sequence[Row]:
+    """Say that there were no calls, where one sum of all was asked for."""
+    if rows or question.bucket is not None or question.group_by:
+        return rows
+    return [Row(bucket=None, group={}, sums=Sums())]
+
+
+def of_row(row: Row, question: Question) -> dict[str, Any]:
+    """Lay a row out: its bucket, its group, its figures."""
+    begins = {} if question.bucket is None else {"bucket": moment(row.bucket, question.zone)}
+    group = {name: None if value == "" else value for name, value in row.group.items()}
+    return begins | group | of_sums(row.sums) | _times(row)
+
+
+def of_ranked(ranked: Ranked, question: Question) -> dict[str, Any]:
+    """Lay one of a top list out."""
+    return {"rank": ranked.rank, "share": ranked.share, **of_row(ranked.row, question)}
+
+
+def of_hour(hour: PeakHour) -> dict[str, Any]:
+    """Lay an hour of the week out."""
+    return {"weekday": hour.weekday, "hour": hour.hour, **of_sums(hour.sums)}
+
+
+def of_call(record: UsageRecord, zone: ZoneInfo) -> dict[str, Any]:
+    """Lay a call's record out, its time in *zone*."""
+    fields: dict[str, Any] = msgspec.to_builtins(record)
+    fields["at"] = record.at.astimezone(zone).isoformat(timespec="microseconds")
+    for name in ("cost", "quota_cost"):
+        amount = getattr(record, name)
+        fields[name] = None if amount is None else plain(amount)
+    return fields
+
+
+def moment(at: datetime | None, zone: ZoneInfo) -> str | None:
+    """Write a time in *zone*."""
+    return None if at is None else at.astimezone(zone).isoformat()
+
+
+def _times(row: Row) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for kind, quantiles in (("duration", row.duration), ("ttft", row.ttft)):
+        for share in QUANTILES:
+            found[f"{share}_{kind}"] = _quantile(quantiles, share)
+    return found
+
+
+def _quantile(quantiles: Quantiles | None, share: str) -> float | None:
+    return None if quantiles is None else round(getattr(quantiles, share), 6)
+
+
+# -- CSV --
+
+_OUTCOME_COLUMNS = tuple([f"outcome_{outcome}" for outcome in OUTCOMES])
+_AMOUNTS = frozenset({"cost", "quota_cost"})
+SUM_COLUMNS = tuple(
+    [name for field in FIELDS for name in (_OUTCOME_COLUMNS if field.name == "outcomes" else (field.name,))]
+)
+HOUR_COLUMNS = ("weekday", "hour", *SUM_COLUMNS)
+_OF_USAGE = (*USAGE_COLUMNS, "audio_seconds")
+_LISTS = frozenset({"tags", "usage_faults", "quota_windows"})
+CALL_COLUMNS = tuple(
+    [
+        name
+        for field in UsageRecord.__struct_fields__
+        for name in (_OF_USAGE if field == "usage" else (field,))
+        if name != "usage_raw"
+    ]
+)
+"""What a sheet has of a call: all but the provider's own words. Of the tries at upstreams it has the number."""
+
+
+def columns(group_by: Sequence[Dimension] = (), *, bucketed: bool = False) -> tuple[str, ...]:
+    """Name the columns of a sheet of rows."""
+    return (*(("bucket",) if bucketed else ()), *group_by, *SUM_COLUMNS, *TIMES)
+
+
+def top_columns(group_by: Sequence[Dimension]) -> tuple[str, ...]:
+    """Name the columns of a sheet of a top list."""
+    return ("rank", "share", *columns(group_by))
+
+
+def cells(fields: Mapping[str, Any], names: Iterable[str]) -> list[Cell]:
+    """Take *names* out of sums that were laid out as JSON."""
+    outcomes = fields["outcomes"]
+    return [
+        outcomes.get(name.removeprefix("outcome_"), 0) if name in _OUTCOME_COLUMNS else _cell(name, fields[name])
+        for name in names
+    ]
+
+
+def call_cells(fields: Mapping[str, Any]) -> list[Cell]:
+    """Take the cells of a call out of what was laid out as JSON."""
+    flat = {**fields, **fields["usage"], "attempts": len(fields["attempts"])}
+    return [_cell(name, flat[name]) for name in CALL_COLUMNS]
+
+
+def _cell(name: str, value: Any) -> Cell:
+    if name in _AMOUNTS:
+        return None if value is None else Decimal(value)
+    found: Cell = "; ".join(value) if name in _LISTS else value
+    return found

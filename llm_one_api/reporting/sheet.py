@@ -1,0 +1,73 @@
+"""CSV that a spreadsheet can open: RFC 4180, and no cell of it becomes a formula.
+
+Names of models and users are what callers and operators chose, and a spreadsheet computes what begins with `=`. So
+a text that could be taken for a formula is written with an apostrophe in front. Numbers stay numbers.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+
+Cell = str | int | float | bool | Decimal | datetime | date | None
+
+_FORMULA = frozenset(
+    "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+)
+_BLANK = frozenset("\t\r\n")
+_QUOTED = frozenset('",\r\n')
+_END = "\r\n"
+
+
+def line(cells: Iterable[Cell]) -> str:
+    """Write a row, with its end."""
+    return ",".join([_quoted(cell(value)) for value in cells]) + _END
+
+
+def rows(head: Sequence[str], body: Iterable[Iterable[Cell]]) -> Iterable[str]:
+    """Write a sheet, row by row."""
+    yield line(head)
+    for row in body:
+        yield line(row)
+
+
+def cell(value: Cell) -> str:
+    """Write a value: None as nothing, an amount without an exponent, a text so that it stays one."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, Decimal):
+        return plain(value)
+    if isinstance(value, date):  # a datetime too
+        return value.isoformat()
+    return str(value)
+
+
+def plain(amount: Decimal) -> str:
+    """Write an amount without an exponent, and without the zeros that one of the databases puts behind it."""
+    text = format(amount, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _text(text: str) -> str:
+    if not text.isprintable():
+        text = "".join([_harmless(character) for character in text])
+    if text[:1] in _BLANK or text.lstrip()[:1] in _FORMULA:
+        return f"'{text}" if text else text
+    return text
+
+
+def _harmless(character: str) -> str:
+    """Take out what a terminal obeys, and NUL, at which some programs stop reading."""
+    if character in _BLANK or unicodedata.category(character) not in {"Cc", "Cs"}:
+        return character
+    return "\N{REPLACEMENT CHARACTER}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if not _QUOTED.isdisjoint(text) else text
