@@ -57,6 +57,7 @@ def running(
     mixed["upstreams"][0].update(api_key="sk-first-key", upstream_model="first-model")
     mixed["upstreams"][1].update(api_key="sk-other-key", upstream_model="claude-2026", adapter="anthropic")
     narrow = {"max_concurrent": 1, "max_queue": 1, "queue_timeout": 10}
+    hurried = {**narrow, "queue_timeout": 0.2}
     models = {
         "m": model(first.url, other.url),
         "mixed": mixed,
@@ -65,8 +66,8 @@ def running(
         "small": model(first.url, fallbacks=["large"]),
         "large": model(other.url, upstream_model="large-2026"),
         "narrow": model(first.url, **narrow),
-        "narrow and hurried": model(first.url, **{**narrow, "queue_timeout": 0.2}),
-        "narrow with a fallback": model(first.url, **narrow, fallbacks=["large"]),
+        "narrow and hurried": model(first.url, **hurried),
+        "narrow with a fallback": model(first.url, **hurried, fallbacks=["large"]),
     }
     redis = {"url": session_valkey.url, "key_prefix": "standing-in:"}
     with balanced(tmp_path_factory.mktemp("standing"), models, server={"workers": 1}, redis=redis) as it:
@@ -84,6 +85,10 @@ def holds(talk: Conversation) -> None:
     """Answer when the test says so."""
     assert talk.go.wait(20)
     talk.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(CHAT), CHAT))
+
+
+def says_nothing(talk: Conversation) -> None:
+    talk.wait_closed()
 
 
 def test_each_upstream_is_called_by_its_own_name_key_and_dialect(it: Gateway, first: Upstream, other: Upstream) -> None:
@@ -152,7 +157,7 @@ def test_what_is_too_long_for_the_fallback_too_is_told(it: Gateway, first: Upstr
 def test_a_caller_who_leaves_while_the_first_is_silent_is_sent_nowhere_else(
     it: Gateway, first: Upstream, other: Upstream
 ) -> None:
-    first.answer(lambda talk: talk.wait_closed() and None)
+    first.answer(says_nothing)
     with it.begin(user="left early"):
         wait_until(lambda: first.seen, what="the first has the call")
 
@@ -195,7 +200,7 @@ def test_a_call_that_waits_too_long_for_room_is_refused(it: Gateway, first: Upst
     assert (record.outcome, record.attempts) == ("rejected", ())
 
 
-def test_what_finds_no_room_goes_to_a_fallback_at_once(it: Gateway, first: Upstream) -> None:
+def test_what_finds_no_room_in_time_goes_to_a_fallback(it: Gateway, first: Upstream) -> None:
     first.answer(holds)
     with ThreadPoolExecutor() as pool:
         has_room = pool.submit(it.post, model="narrow with a fallback")
