@@ -59,7 +59,8 @@ class Asking:
         """Read *given*; times without an offset are in *zone* unless it says another; *key*: only that key's calls."""
         self._given = given
         self._zone = zone
-        self._key = key
+        self.key = key
+        """Whose calls are told of; None: everybody's."""
         self._now = now or datetime.now(UTC)
 
     def usage(self) -> Question:
@@ -98,7 +99,7 @@ class Asking:
             since=since,
             until=until,
             where=_where(reader),
-            key=self._key,
+            key=self.key,
             limit=reader.number("limit", parameters.CALLS, parameters.MOST_CALLS),
             before=reader.cursor("before"),
         )
@@ -131,7 +132,7 @@ class Asking:
             bucket=bucket,
             group_by=group_by,
             where=_where(reader),
-            key=self._key,
+            key=self.key,
             exact=True,
         )
 

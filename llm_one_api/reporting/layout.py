@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,7 +20,7 @@ from llm_one_api.stores.ledger.tables import USAGE_COLUMNS
 from llm_one_api.values import UsageRecord, Value
 
 _MILLION = 10**6
-COUNT: Mapping[str, Any] = MappingProxyType({"type": "integer", "minimum": 0})
+COUNT: Mapping[str, Any] = {"type": "integer", "minimum": 0}
 NUMBER: Mapping[str, Any] = {"type": ["number", "null"]}
 MONEY: Mapping[str, Any] = {"type": ["string", "null"], "pattern": r"^-?[0-9]+([.][0-9]+)?$"}
 OUTCOME_COUNTS: Mapping[str, Any] = {"type": "object", "additionalProperties": COUNT}
@@ -33,7 +32,7 @@ class Field(Value, frozen=True, kw_only=True):
     name: str
     of: Callable[[Sums], Any]
     says: str
-    schema: Mapping[str, Any] = COUNT
+    schema: Mapping[str, Any] = msgspec.field(default_factory=lambda: COUNT)
 
 
 def _sum(name: str, says: str, named: str | None = None) -> Field:
