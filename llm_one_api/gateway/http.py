@@ -18,12 +18,10 @@ import httptools
 from gevent import socket, ssl
 
 READ_SIZE = 65536
-TLS_RECORD = 16384
-"""All that one read of a TLS connection can give."""
 MAX_HEAD = 64 * 1024
 """Bytes that may be read without a head being complete, or after it without any of the body among them."""
 LONGEST_TURN = 16
-"""Reads that fill the buffer, one after the other, after which others get a turn."""
+"""Reads that fill the buffer, one after the other, after which others get a turn; of TLS, with its small records, any."""
 
 _buffer = bytearray(READ_SIZE)
 _view = memoryview(_buffer)
@@ -75,7 +73,7 @@ class Connection:
         plain = None if isinstance(sock, ssl.SSLSocket) else getattr(sock, "_sock", None)
         self._recv_into = (plain or sock).recv_into
         self._wait = None if plain is None else partial(sock._wait, sock._read_event)  # noqa: SLF001
-        self._full_read = TLS_RECORD if plain is None else READ_SIZE
+        self._full_read = 1 if plain is None else READ_SIZE
         self.peer: Any = None
         """The address that it leads to."""
         self.reused = False

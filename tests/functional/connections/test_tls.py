@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import ssl
 import threading
@@ -11,16 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import gevent
 import pytest
 from structlog.testing import capture_logs
 
 from llm_one_api.errors import GatewayError
 from llm_one_api.gateway.pool import Origin, Pool, Pools
 from llm_one_api.gateway.upstreams.faults import unanswered
+from llm_one_api.gateway.watch import Cut
 from llm_one_api.targets import DIRECT, Link
 from llm_one_api.targets import Upstream as Target
 from tests.functional.connections.conftest import MakePool, ask
 from tests.harness.certificates import Authority
+from tests.harness.processes import wait_until
 from tests.harness.upstream import Upstream, scripted
 
 
@@ -209,6 +213,24 @@ def test_an_upstream_that_hangs_in_the_handshake_costs_no_more_than_the_time_to_
     assert failed.value.code == "upstream_timeout_connect"
     assert told == "the TLS handshake took too long"
     assert time.monotonic() - began < 5
+
+
+def test_a_call_that_is_ended_in_the_handshake_leaves_no_connection() -> None:
+    with listening() as silent:
+        silent.settimeout(10)
+        pool = Pool(Origin.of(f"https://127.0.0.1:{silent.getsockname()[1]}"), Link(verify=False))
+        calling = gevent.spawn(pool.connect, 30)
+        gevent.sleep(0)
+        wait_until(lambda: gevent.sleep(0) or select.select([silent], [], [], 0)[0])
+        accepted, _ = silent.accept()
+        with accepted:
+            gevent.sleep(0.05)  # it may wait for the handshake by now; if not, the better
+            calling.kill(Cut("client_gone"))
+            accepted.settimeout(10)
+            while accepted.recv(65536):
+                pass
+
+    assert isinstance(calling.exception, Cut)
 
 
 @pytest.mark.parametrize(
