@@ -21,7 +21,7 @@ READ_SIZE = 65536
 MAX_HEAD = 64 * 1024
 """Bytes that may be read without a head being complete, or after it without any of the body among them."""
 LONGEST_TURN = 16
-"""Reads that fill the buffer, one after the other, after which others get a turn; of TLS, with its small records, any."""
+"""Reads that fill the buffer, one after the other, after which others get a turn. Of TLS any reads."""
 
 _buffer = bytearray(READ_SIZE)
 _view = memoryview(_buffer)

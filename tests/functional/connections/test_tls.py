@@ -24,7 +24,6 @@ from llm_one_api.targets import DIRECT, Link
 from llm_one_api.targets import Upstream as Target
 from tests.functional.connections.conftest import MakePool, ask
 from tests.harness.certificates import Authority
-from tests.harness.processes import wait_until
 from tests.harness.upstream import Upstream, scripted
 
 
@@ -220,8 +219,9 @@ def test_a_call_that_is_ended_in_the_handshake_leaves_no_connection() -> None:
         silent.settimeout(10)
         pool = Pool(Origin.of(f"https://127.0.0.1:{silent.getsockname()[1]}"), Link(verify=False))
         calling = gevent.spawn(pool.connect, 30)
-        gevent.sleep(0)
-        wait_until(lambda: gevent.sleep(0) or select.select([silent], [], [], 0)[0])
+        with gevent.Timeout(10):
+            while not select.select([silent], [], [], 0)[0]:
+                gevent.sleep(0.01)
         accepted, _ = silent.accept()
         with accepted:
             gevent.sleep(0.05)  # it may wait for the handshake by now; if not, the better
