@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-import msgspec
 import structlog
 from flask import Response, request
 from gevent.monkey import get_original
 
 from llm_one_api.errors import BadRequest, Overloaded
-from llm_one_api.reporting import sheet
 from llm_one_api.reporting.asking import Asking
+from llm_one_api.reporting.page import Page, written
 from llm_one_api.reporting.reading import NotUnderstood
-from llm_one_api.reporting.sheet import Cell
 from llm_one_api.stores.ledger.analysis import NotAnswerable
 from llm_one_api.stores.ledger.ledger import DatabaseError
 from llm_one_api.web.current import Authenticate
@@ -28,32 +28,11 @@ log = structlog.get_logger()
 
 T = TypeVar("T")
 
-MOST_ROWS = 20_000
-"""Of one answer."""
 CSV, JSON = "text/csv", "application/json"
 
 _in_sums = Threads(4)
 """For questions, so that large ones hold up none of the other pages."""
 _let_others = get_original("time", "sleep")
-_AT_ONCE = 50
-"""Rows that are laid out before the calls of this process have their turn."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """An answer before it is written."""
-
-    head: Mapping[str, Any]
-    """What JSON has beside the rows."""
-    rows: Sequence[Any]
-    fields: Callable[[Any], Mapping[str, Any]]
-    """Lays a row out as JSON."""
-    columns: Sequence[str]
-    cells: Callable[[Mapping[str, Any]], list[Cell]]
-    """Takes the cells of a sheet out of what was laid out."""
-    called: str = "rows"
-    tail: Mapping[str, Any] = field(default_factory=dict)
-    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,50 +83,31 @@ class Desk:
         except (DatabaseError, OSError) as error:
             log.warning("stats.ledger_unavailable", kind=type(error).__name__)
             raise Overloaded("The ledger does not answer just now.", code="ledger_unavailable", retry_after=5) from None
-        return respond(name, body, as_csv=asked.wants_csv, links=page.links)
+        return respond(name, body, as_csv=asked.wants_csv, following=_link(page))
 
 
-def respond(name: str, body: bytes, *, as_csv: bool, links: Mapping[str, str] | None = None) -> Response:
-    """Answer with a body that is written."""
+def respond(name: str, body: bytes, *, as_csv: bool, following: str | None = None) -> Response:
+    """Answer with a body that is written; *following*: the query of the next page."""
     response = Response(body, content_type=f"{CSV}; charset=utf-8; header=present" if as_csv else JSON)
     response.headers["vary"] = "accept"
     if as_csv:
         response.headers["content-disposition"] = f'attachment; filename="{name}.csv"'
-    for relation, target in (links or {}).items():
-        response.headers.add("link", f'<{target}>; rel="{relation}"')
+    if following is not None:
+        response.headers["link"] = f'<{following}>; rel="next"'
     return response
-
-
-def written(page: Page, *, as_csv: bool) -> bytes:
-    """Write an answer."""
-    return b"".join(_csv(page) if as_csv else _json(page))
 
 
 def _made(make: Callable[[], Page], *, as_csv: bool) -> tuple[Page, bytes]:
     page = make()
-    return page, written(page, as_csv=as_csv)
+    return page, written(page, as_csv=as_csv, between=partial(_let_others, 0))
 
 
-def _json(page: Page) -> Iterator[bytes]:
-    """Write JSON row by row: a large text made at once would hold up this process's calls."""
-    head = msgspec.json.encode(page.head)
-    yield head[:-1] + b',"' + page.called.encode() + b'":['
-    for number, row in enumerate(_laid_out(page)):
-        yield b"," + msgspec.json.encode(row) if number else msgspec.json.encode(row)
-    tail = msgspec.json.encode(page.tail)
-    yield b"]" + (b"," + tail[1:] if page.tail else b"}")
-
-
-def _csv(page: Page) -> Iterator[bytes]:
-    for line in sheet.rows(page.columns, map(page.cells, _laid_out(page))):
-        yield line.encode()
-
-
-def _laid_out(page: Page) -> Iterator[Mapping[str, Any]]:
-    for number, row in enumerate(page.rows):
-        if number % _AT_ONCE == _AT_ONCE - 1:
-            _let_others(0)
-        yield page.fields(row)
+def _link(page: Page) -> str | None:
+    """Give the query of the next page."""
+    if page.behind is None:
+        return None
+    given = [(name, value) for name, value in request.args.items(multi=True) if name != "before"]
+    return "?" + urlencode([*given, ("before", page.behind)])
 
 
 def _accepted() -> str:

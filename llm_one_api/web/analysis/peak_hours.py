@@ -6,10 +6,10 @@ from functools import partial
 
 from flask import Flask, Response
 
-from llm_one_api.reporting import layout
+from llm_one_api.reporting import answering
 from llm_one_api.reporting.asking import Asking
 from llm_one_api.stores.ledger.analysis import Analysis
-from llm_one_api.web.analysis.desk import Desk, Page
+from llm_one_api.web.analysis.desk import Desk
 
 
 def register(app: Flask, desk: Desk, analysis: Analysis) -> None:
@@ -19,14 +19,4 @@ def register(app: Flask, desk: Desk, analysis: Analysis) -> None:
     def stats_peak_hours() -> Response:
         asked = desk.asked()
         question = asked.read(Asking.peak_hours)
-        return desk.answer(
-            "peak-hours",
-            asked,
-            lambda: Page(
-                head=layout.peak_head(question, asked.scope),
-                rows=analysis.peak_hours(question),
-                fields=layout.of_hour,
-                columns=layout.HOUR_COLUMNS,
-                cells=partial(layout.cells, names=layout.HOUR_COLUMNS),
-            ),
-        )
+        return desk.answer("peak-hours", asked, partial(answering.peak_hours, analysis, question, asked.scope))

@@ -6,11 +6,10 @@ from functools import partial
 
 from flask import Flask, Response
 
-from llm_one_api.reporting import layout
+from llm_one_api.reporting import answering
 from llm_one_api.reporting.asking import Asking
-from llm_one_api.reporting.ranking import ranked
 from llm_one_api.stores.ledger.analysis import Analysis
-from llm_one_api.web.analysis.desk import Desk, Page
+from llm_one_api.web.analysis.desk import Desk
 
 
 def register(app: Flask, desk: Desk, analysis: Analysis) -> None:
@@ -20,15 +19,4 @@ def register(app: Flask, desk: Desk, analysis: Analysis) -> None:
     def stats_top() -> Response:
         asked = desk.asked()
         top = asked.read(Asking.top)
-        columns = layout.top_columns(top.question.group_by)
-        return desk.answer(
-            "top",
-            asked,
-            lambda: Page(
-                head=layout.top_head(top, asked.scope),
-                rows=ranked(analysis, top),
-                fields=partial(layout.of_ranked, question=top.question),
-                columns=columns,
-                cells=partial(layout.cells, names=columns),
-            ),
-        )
+        return desk.answer("top", asked, partial(answering.top, analysis, top, asked.scope))

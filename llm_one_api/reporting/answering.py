@@ -1,0 +1,73 @@
+"""Asks the books, and lays out what they say: the same for pages and the terminal."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from llm_one_api.reporting import layout
+from llm_one_api.reporting.asking import Calls, Top
+from llm_one_api.reporting.page import Page
+from llm_one_api.reporting.ranking import ranked
+from llm_one_api.reporting.reading import cursor_text
+from llm_one_api.stores.ledger.analysis import Analysis, Question
+
+MOST_ROWS = 20_000
+"""Of one answer. More raises NotAnswerable."""
+
+
+def usage(analysis: Analysis, question: Question, scope: str) -> Page:
+    """Give sums."""
+    columns = layout.columns(question.group_by, bucketed=question.bucket is not None)
+    return Page(
+        head=layout.usage_head(question, scope),
+        rows=layout.with_nothing(analysis.ask(question, MOST_ROWS), question),
+        fields=partial(layout.of_row, question=question),
+        columns=columns,
+        cells=partial(layout.cells, names=columns),
+    )
+
+
+def top(analysis: Analysis, asked: Top, scope: str) -> Page:
+    """Give a top list."""
+    columns = layout.top_columns(asked.question.group_by)
+    return Page(
+        head=layout.top_head(asked, scope),
+        rows=ranked(analysis, asked),
+        fields=partial(layout.of_ranked, question=asked.question),
+        columns=columns,
+        cells=partial(layout.cells, names=columns),
+    )
+
+
+def peak_hours(analysis: Analysis, question: Question, scope: str) -> Page:
+    """Give the hours of the week."""
+    return Page(
+        head=layout.peak_head(question, scope),
+        rows=analysis.peak_hours(question),
+        fields=layout.of_hour,
+        columns=layout.HOUR_COLUMNS,
+        cells=partial(layout.cells, names=layout.HOUR_COLUMNS),
+    )
+
+
+def calls(analysis: Analysis, asked: Calls, scope: str) -> Page:
+    """Give single calls."""
+    records, behind = analysis.requests(
+        where=asked.where,
+        key=asked.key,
+        before=asked.before,
+        limit=asked.limit,
+        since=asked.since,
+        until=asked.until,
+    )
+    following = None if behind is None else cursor_text(behind)
+    return Page(
+        head=layout.head("requests", scope, asked.since, asked.until, asked.zone),
+        called="requests",
+        rows=records,
+        fields=partial(layout.of_call, zone=asked.zone),
+        columns=layout.CALL_COLUMNS,
+        cells=layout.call_cells,
+        tail={"next": following},
+        behind=following,
+    )
