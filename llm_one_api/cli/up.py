@@ -21,6 +21,7 @@ from llm_one_api.cli.supervise.signals import Hurried, Signals
 from llm_one_api.cli.terminal import let_go, say
 from llm_one_api.errors import ConfigError
 from llm_one_api.plugins import manager
+from llm_one_api.settings.overriding import DEMO
 from llm_one_api.stores import generation
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
 from llm_one_api.stores.ledger.schema import SchemaBehind
@@ -58,9 +59,8 @@ def command(config: Path | None, host: str | None, port: int | None) -> None:
         demo = None
         if not said.models:
             demo = held.enter_context(demo_upstream.listen())
-            env["LLM_ONE_API__MODELS"] = _demo_model(demo)
-            if not said.pricing:
-                env["LLM_ONE_API__PRICING"] = _FREE
+            # Only while the config has none: a reload brings the first models of its own.
+            env |= {f"{DEMO}MODELS": _demo_model(demo), f"{DEMO}PRICING": _FREE}
         loaded = _load(env)
         check_journal(loaded.journal_folder)
         memory = MemoryRun(loaded, since=_open_ledger(loaded))

@@ -12,16 +12,20 @@ from llm_one_api.errors import Fault
 from llm_one_api.settings.reading import Document, Keys, Origin, Reader, UnreadableError, compose, dotted
 
 PREFIX = "LLM_ONE_API__"
+DEMO = "LLM_ONE_API_DEMO__"
+"""What `llm-one-api up` offers, by section, while the config has no models of its own."""
 
 
 def override(document: Document, environ: Mapping[str, str]) -> None:
     """Put every `LLM_ONE_API__…` variable into *document*; a whole section comes before a part of it."""
     names = [name for name in environ if name.startswith(PREFIX)]
     for name in sorted(names, key=lambda name: (name.count("__"), name)):
-        try:
-            _put(document, name, environ[name])
-        except _AstrayError as astray:
-            document.faults.append(Fault(dotted(astray.path), astray.message, variable=name))
+        _put(document, name, name.removeprefix(PREFIX), environ[name])
+    if not document.data.get("models"):
+        for name in sorted(name for name in environ if name.startswith(DEMO)):
+            section = name.removeprefix(DEMO)
+            if not document.data.get(section.lower()):
+                _put(document, name, section, environ[name])
 
 
 class _AstrayError(Exception):
@@ -33,8 +37,15 @@ class _AstrayError(Exception):
         self.message = message
 
 
-def _put(document: Document, name: str, text: str) -> None:
-    steps = name.removeprefix(PREFIX).split("__")
+def _put(document: Document, name: str, place: str, text: str) -> None:
+    try:
+        _lead(document, name, place, text)
+    except _AstrayError as astray:
+        document.faults.append(Fault(dotted(astray.path), astray.message, variable=name))
+
+
+def _lead(document: Document, name: str, place: str, text: str) -> None:
+    steps = place.split("__")
     if not all(steps):
         raise _AstrayError(("environment",), f"a part of the name is empty; write {PREFIX}SECTION__NAME")
     path: Keys = ()

@@ -120,3 +120,30 @@ def test_other_variables_of_the_product_are_left_alone(config: Loader) -> None:
     settings = config("", {"LLM_ONE_API_KEY": "x", "LLM_ONE_API_LIFELINE": "3", "llm_one_api__server__port": "1"})
 
     assert settings.server.port == 8000
+
+
+DEMO = {
+    "LLM_ONE_API_DEMO__MODELS": '{"demo": {"api_base": "http://127.0.0.1:9/v1"}}',
+    "LLM_ONE_API_DEMO__PRICING": '{"demo*": {"per": "1K", "input": 0, "output": 0}}',
+}
+
+
+@pytest.mark.parametrize("text", ["", "models: {}", "models:"])
+def test_the_demo_is_there_while_the_config_has_no_models(config: Loader, text: str) -> None:
+    settings = config(text, DEMO)
+
+    assert (list(settings.models), list(settings.pricing)) == (["demo"], ["demo*"])
+
+
+def test_the_demo_is_gone_with_the_first_model_of_the_configs_own(config: Loader) -> None:
+    settings = config("models: {mine: {api_base: 'http://a'}}", DEMO)
+    from_environ = config("", {**DEMO, "LLM_ONE_API__MODELS": '{"mine": {"api_base": "http://a"}}'})
+
+    assert (list(settings.models), list(settings.pricing)) == (["mine"], [])
+    assert list(from_environ.models) == ["mine"]
+
+
+def test_the_demo_leaves_prices_that_the_config_has(config: Loader) -> None:
+    settings = config("pricing: {demo: {per: 1M, input: 1, output: 1}}", DEMO)
+
+    assert (list(settings.models), list(settings.pricing)) == (["demo"], ["demo"])
