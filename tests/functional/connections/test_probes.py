@@ -156,7 +156,7 @@ def hangs(talk: Conversation) -> None:
 def test_one_that_gives_no_answer_is_ill(upstream: Upstream, script: Any, told: str) -> None:
     upstream.answer(script)
 
-    assert Probes(watched(upstream.url, connect_timeout=0.2)).once() == [told]
+    assert Probes(watched(upstream.url, connect_timeout=0.5)).once() == [told]
 
 
 def test_one_that_cannot_be_connected_to_is_ill_whatever_keeps_us_from_it(authority: Authority) -> None:
