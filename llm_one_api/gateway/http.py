@@ -223,6 +223,11 @@ class Connection:
         self._keep_alive = False
 
     @property
+    def length_in_doubt(self) -> bool:
+        """Whether what was read may not be all that was meant: more came than was said, or only the end told where."""
+        return self.surplus or self._close_delimited
+
+    @property
     def has_body(self) -> bool:
         """Whether `read` has something at once."""
         return bool(self._body) or self.complete

@@ -85,9 +85,9 @@ class Meter:
                 raise UpstreamFailed("The model's upstream answered with too much.", code="upstream_bad_answer")
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         dialect = answer.ready.dialect
-        if answer.connection.surplus and not _is_whole(answer, body):
+        if answer.connection.length_in_doubt and not _is_whole(answer, body):
             answer.abort()
-            raise UpstreamFailed("The model's upstream sent more than it said.", code="upstream_bad_answer")
+            raise UpstreamFailed("The model's upstream sent a part of an answer.", code="upstream_truncated")
         told = dialect.read_answer(body)
         translation = answer.ready.translation
         shown = body if translation is None else _translated(answer, translation, body)
