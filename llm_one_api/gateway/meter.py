@@ -231,7 +231,7 @@ def close_whole(
 
 def _is_whole(answer: Answer, body: bytes) -> bool:
     """Whether an answer whose length is in doubt can be all that was meant: of JSON, a part is none."""
-    if "json" not in answer.headers.get("content-type", ""):
+    if not body or "json" not in answer.headers.get("content-type", ""):
         return True
     try:
         msgspec.json.decode(body)
