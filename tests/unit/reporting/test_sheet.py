@@ -1,0 +1,92 @@
+"""CSV: a spreadsheet reads it as it was meant, and computes nothing of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_one_api.reporting import sheet
+
+FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"
+
+
+def read(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text, newline="")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '=HYPERLINK("http://x","y")',
+        "=cmd|'/c calc'!A1",
+        "+1+1",
+        "-1+cmd",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "  =1",
+        "\N{NO-BREAK SPACE}@x",
+        "\uff1d1+1",
+        "-",
+    ],
+)
+def test_no_text_becomes_a_formula(text: str) -> None:
+    [[cell]] = read(sheet.line([text]))
+
+    assert cell == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["gpt-4o", "a=b", "Müller, Jörg", 'say "hi"', "模型", "two\nlines", "x\ty"])
+def test_other_texts_stay_as_they_are(text: str) -> None:
+    assert read(sheet.line([text, text])) == [[text, text]]
+
+
+def test_numbers_stay_numbers_and_what_is_unknown_is_empty() -> None:
+    cells: list[sheet.Cell] = [
+        -1,
+        -0.5,
+        1e-7,
+        Decimal("-0.000000000001"),
+        Decimal("1E+3"),
+        Decimal("1.500"),
+        True,
+        None,
+    ]
+
+    assert sheet.line(cells) == "-1,-0.5,1e-07,-0.000000000001,1000,1.5,true,\r\n"
+
+
+def test_times_are_iso_8601() -> None:
+    cells: list[sheet.Cell] = [datetime(2026, 11, 24, 8, tzinfo=UTC), date(2026, 11, 24)]
+
+    assert sheet.line(cells) == "2026-11-24T08:00:00+00:00,2026-11-24\r\n"
+
+
+def test_what_a_terminal_would_obey_is_taken_out() -> None:
+    assert read(sheet.line(["a\x1b[2Jb\0c\x9bd"])) == [["a\ufffd[2Jb\ufffdc\ufffdd"]]
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_any_texts_come_back_in_their_cells_and_none_is_a_formula(texts: list[str]) -> None:
+    [cells] = read(sheet.line(["x", *texts]))
+
+    assert len(cells) == len(texts) + 1
+    for text, cell in zip(texts, cells[1:], strict=True):
+        assert not cell or (cell[0] not in FORMULA and cell.lstrip()[:1] not in set(FORMULA) - set("\t\r\n"))
+        clean = "".join(sheet._harmless(character) for character in text)
+        assert cell in {clean, f"'{clean}"}
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+def test_any_amount_comes_back_exactly(amount: Decimal) -> None:
+    [[cell]] = read(sheet.line([amount]))
+
+    assert Decimal(cell) == amount
+    assert "E" not in cell
