@@ -18,9 +18,10 @@ from sqlalchemy.exc import DataError, DBAPIError, StatementError
 from llm_one_api.limits import windows
 from llm_one_api.limits.charging import Booking, charge_of
 from llm_one_api.stores.ledger.bulk import Adding, inserting
+from llm_one_api.stores.ledger.locking import lock
 from llm_one_api.stores.ledger.quota_tables import quota_sums
 from llm_one_api.stores.ledger.quotas import add_up, span_of
-from llm_one_api.stores.ledger.rollups import Rollups, lock
+from llm_one_api.stores.ledger.rollups import Rollups
 from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT, to_row
 from llm_one_api.stores.ledger.sums import Sums, units
 from llm_one_api.stores.ledger.tables import DOLLAR, USAGE_COLUMNS, ledger_seq, records, refused_records

@@ -9,9 +9,12 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from llm_one_api.stores.ledger import summary as sums
+from llm_one_api.stores.ledger.alerts import Alerts
 from llm_one_api.stores.ledger.analysis import Analysis
 from llm_one_api.stores.ledger.audit import AuditReads
+from llm_one_api.stores.ledger.closing import Closing
 from llm_one_api.stores.ledger.cursors import Cursors
+from llm_one_api.stores.ledger.days import DayReads
 from llm_one_api.stores.ledger.dead_letters import DeadLetters
 from llm_one_api.stores.ledger.engine import make_engine, reading
 from llm_one_api.stores.ledger.ingesting import Ingested, Ingesting, Refused
@@ -24,6 +27,7 @@ from llm_one_api.stores.ledger.retention import Retention
 from llm_one_api.stores.ledger.rollups import Rollups
 from llm_one_api.stores.ledger.rows import Kept, to_record
 from llm_one_api.stores.ledger.tables import ledger_seq, records
+from llm_one_api.stores.ledger.taken_back import TakenBack
 from llm_one_api.values import UsageRecord
 
 DatabaseError = SQLAlchemyError
@@ -42,17 +46,21 @@ class Ledger:
         self._engine = make_engine(url, keep_connections=keep_connections)
         self._reading = reading(self._engine)
         self.cursors = Cursors(self._engine)
-        self.rollups = Rollups(self._engine)
-        self.prices = Prices(self._engine, self.rollups)
+        self.closing = Closing(self._engine)
+        self.rollups = Rollups(self._engine, self.closing)
+        self.taken_back = TakenBack(self._engine)
+        self.prices = Prices(self._engine, self.rollups, self.taken_back)
         self._ingesting = Ingesting(self._engine, self.rollups)
         self.dead_letters = DeadLetters(self._engine, self.cursors, self._ingesting)
         self.job_runs = JobRuns(self._engine)
+        self.alerts = Alerts(self._engine)
         self.quotas = Quotas(self._engine)
         self.quota_audit = QuotaAudit(self._engine)
         self.retention = Retention(self._engine)
         self.audit = AuditReads(self._engine)
         self.pipeline = Pipeline(self._reading)
         self.analysis = Analysis(self._reading)
+        self.days = DayReads(self._reading)
 
     @property
     def is_sqlite(self) -> bool:

@@ -9,10 +9,12 @@ from decimal import Decimal
 from sqlalchemy import ColumnElement, Engine, and_, bindparam, func, or_, select, update
 
 from llm_one_api.stores.ledger.engine import reading
-from llm_one_api.stores.ledger.rollups import Rollups, lock
+from llm_one_api.stores.ledger.locking import lock
+from llm_one_api.stores.ledger.rollups import Rollups
 from llm_one_api.stores.ledger.rows import Kept, to_record
 from llm_one_api.stores.ledger.sums import COLUMNS, Sums
 from llm_one_api.stores.ledger.tables import records
+from llm_one_api.stores.ledger.taken_back import TakenBack
 from llm_one_api.values import UsageRecord, Value
 
 _r = records.c
@@ -48,10 +50,11 @@ class Change(Value, frozen=True, kw_only=True):
 class Prices:
     """Reads and changes costs, a bounded number of calls at a time, so that nobody waits for long."""
 
-    def __init__(self, engine: Engine, rollups: Rollups) -> None:
-        """Keep both, and the statement that changes."""
+    def __init__(self, engine: Engine, rollups: Rollups, taken_back: TakenBack) -> None:
+        """Keep all three, and the statement that changes."""
         self._engine = engine
         self._rollups = rollups
+        self._taken_back = taken_back
         self._reading = reading(engine)
         self._change = (
             update(records)
@@ -123,4 +126,5 @@ class Prices:
                 for each in made:
                     sums.give_cost(now[each.seq], each.cost)
                 self._rollups.add(connection, sums)
+                self._taken_back.add(connection, [(now[each.seq], each.cost) for each in made])
         return {change.seq for change in made}

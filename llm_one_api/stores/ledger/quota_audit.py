@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine, delete, func, select
 from llm_one_api.limits.charging import Charge, charge_of
 from llm_one_api.stores.ledger.bulk import Adding
 from llm_one_api.stores.ledger.engine import one_moment, reading
+from llm_one_api.stores.ledger.locking import lock
 from llm_one_api.stores.ledger.quota_tables import quota_sums
 from llm_one_api.stores.ledger.quotas import add_up, span_of
-from llm_one_api.stores.ledger.rollups import lock
 from llm_one_api.stores.ledger.sums import HOUR, Rows, hour_of
 from llm_one_api.stores.ledger.tables import ledger_seq, records
 from llm_one_api.stores.limits.messages import Amount

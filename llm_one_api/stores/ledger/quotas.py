@@ -16,8 +16,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from llm_one_api.limits.charging import Charge
 from llm_one_api.limits.rules import UNITS, Period, Unit
 from llm_one_api.stores.ledger.engine import one_moment, reading
+from llm_one_api.stores.ledger.locking import lock
 from llm_one_api.stores.ledger.quota_tables import quota_boosts, quota_crossings, quota_resets, quota_sums
-from llm_one_api.stores.ledger.rollups import lock
 from llm_one_api.stores.ledger.rows import NUL, REPLACEMENT
 from llm_one_api.stores.ledger.sums import Rows
 from llm_one_api.stores.ledger.tables import ledger_seq, records

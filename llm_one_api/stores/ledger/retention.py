@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import Engine, delete, func, literal_column, select, update
 
 from llm_one_api.stores.ledger.engine import clock, reading
-from llm_one_api.stores.ledger.rollups import QUARTERS, lock
+from llm_one_api.stores.ledger.locking import lock
+from llm_one_api.stores.ledger.rollups import QUARTERS
 from llm_one_api.stores.ledger.sums import HOUR, hour_of
 from llm_one_api.stores.ledger.tables import cursors, ledger_seq, records
 from llm_one_api.values import Value
@@ -102,4 +103,7 @@ class Retention:
                 connection.execute(delete(table).where(table.c.slot >= hour, table.c.slot < hour + HOUR)).rowcount
                 for table in QUARTERS
             )
+            noted: datetime | None = connection.execute(select(ledger_seq.c.quarters_since)).scalar_one()
+            since = hour + HOUR if noted is None else max(noted, hour + HOUR)
+            connection.execute(update(ledger_seq).values(quarters_since=since))
         return Deleted(rows=rows, newest=hour + HOUR)

@@ -6,45 +6,39 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, func, select, update
+from sqlalchemy import Connection, Engine, Table, delete, func, select
 
 from llm_one_api.stores.ledger.bulk import Adding
+from llm_one_api.stores.ledger.closing import Closing
+from llm_one_api.stores.ledger.comparing import Difference, compare
 from llm_one_api.stores.ledger.engine import one_moment, reading
+from llm_one_api.stores.ledger.locking import lock
 from llm_one_api.stores.ledger.rollup_tables import (
     latencies_hour,
     latencies_quarter,
     rollups_hour,
     rollups_quarter,
+    traffic_hour,
+    traffic_quarter,
 )
-from llm_one_api.stores.ledger.sums import COLUMNS, HOUR, Rows, Sums, differing, hour_of
+from llm_one_api.stores.ledger.sums import COLUMNS, HOUR, Rows, Sums, hour_of
 from llm_one_api.stores.ledger.tables import ledger_seq, records
-from llm_one_api.values import Value
 
-TABLES = (rollups_quarter, rollups_hour, latencies_quarter, latencies_hour)
-QUARTERS = (rollups_quarter, latencies_quarter)
+TABLES = (rollups_quarter, rollups_hour, traffic_quarter, traffic_hour, latencies_quarter, latencies_hour)
+QUARTERS = (rollups_quarter, traffic_quarter, latencies_quarter)
 
 _r = records.c
 _PAGE = 2000
 _of_records = [_r[name] for name in COLUMNS]
 
 
-class Difference(Value, frozen=True, kw_only=True):
-    """A sum that is not what the records come to."""
-
-    table: str
-    slot: datetime
-    dimensions: dict[str, Any]
-    column: str
-    records: int
-    sums: int
-
-
 class Rollups:
     """Sums by quarters and by hours. What takes a connection is a part of that connection's transaction."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Keep the engine, and the statements."""
+    def __init__(self, engine: Engine, closing: Closing) -> None:
+        """Keep the engine, and the statements; *closing* is what days and months are made by."""
         self._engine = engine
+        self._closing = closing
         self._reading = reading(engine)
         self._add = {table: Adding(table, engine.dialect) for table in TABLES}
 
@@ -52,6 +46,7 @@ class Rollups:
         """Add *sums* to what is there."""
         for table, rows in sums.tables():
             self._add[table](connection, rows)
+        self._closing.add(connection, sums)
 
     def differences(
         self, since: datetime, until: datetime, *, quarters_since: datetime | None = None
@@ -67,7 +62,7 @@ class Rollups:
                 for table in TABLES:
                     if table in QUARTERS and quarters_since is not None and hour < quarters_since:
                         continue
-                    yield from _differences(table, expected[table], _read(connection, table, hour))
+                    yield from compare(table, expected[table], _read(connection, table, hour))
 
     def rebuild(self, since: datetime, until: datetime) -> None:
         """Make the sums of the hours from *since* until before *until* anew from their records, an hour at a time.
@@ -83,6 +78,7 @@ class Rollups:
         """Make all sums anew, from all records, in the transaction of *connection*."""
         for table in TABLES:
             connection.execute(delete(table))
+        self._closing.reopen(connection)
         at = connection.execute(select(func.min(_r.at))).scalar()
         while at is not None:
             self.add(connection, _sum_up(connection, hour_of(at)))
@@ -91,6 +87,7 @@ class Rollups:
     def _make_anew(self, connection: Connection, hour: datetime) -> None:
         for table in TABLES:
             connection.execute(delete(table).where(*_within(table, hour)))
+        self._closing.reopen(connection, hour, hour + HOUR)
         self.add(connection, _sum_up(connection, hour))
 
     def _hours(self, since: datetime, until: datetime) -> Iterator[datetime]:
@@ -114,18 +111,6 @@ class Rollups:
             hour += HOUR
 
 
-_LOCK = update(ledger_seq).values(n=ledger_seq.c.n + 0).returning(ledger_seq.c.n, ledger_seq.c.deleted_before)
-
-
-def lock(connection: Connection) -> tuple[int, datetime | None]:
-    """Keep all others from changing records or sums until the transaction ends.
-
-    Gives the last `seq`, and the time before which records may have been deleted (None: none was).
-    """
-    last, deleted_before = connection.execute(_LOCK).one()
-    return last, deleted_before
-
-
 def _sum_up(connection: Connection, hour: datetime) -> Sums:
     """Add up the records of an hour, a page at a time."""
     sums = Sums()
@@ -144,17 +129,3 @@ def _read(connection: Connection, table: Table, hour: datetime) -> Rows:
     keys = len(table.primary_key.columns)
     found = connection.execute(select(table).where(*_within(table, hour)))
     return {tuple(row[:keys]): list(row[keys:]) for row in found}
-
-
-def _differences(table: Table, expected: Rows, found: Rows) -> Iterator[Difference]:
-    names = [str(column.name) for column in table.columns]  # plain ones, which can be written as JSON
-    keys = len(table.primary_key.columns)
-    for key, number, mine, theirs in differing(expected, found):
-        yield Difference(
-            table=table.name,
-            slot=key[0],
-            dimensions=dict(zip(names[1:keys], key[1:], strict=True)),
-            column=names[keys + number],
-            records=mine,
-            sums=theirs,
-        )

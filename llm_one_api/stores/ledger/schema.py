@@ -13,6 +13,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from llm_one_api.stores.ledger.closing import Closing
 from llm_one_api.stores.ledger.engine import BUSY_SECONDS
 from llm_one_api.stores.ledger.rollups import Rollups
 
@@ -52,7 +53,7 @@ def upgrade(engine: Engine) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         if found is not None and found < _SUMS_SINCE:
-            Rollups(engine).rebuild_all(connection)
+            Rollups(engine, Closing(engine)).rebuild_all(connection)
 
 
 @contextmanager

@@ -5,9 +5,10 @@ The one definition of what a sum is: ingest adds what is new, `rollups.py` makes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import add, itemgetter
 from typing import Any
 
 import msgspec
@@ -18,10 +19,13 @@ from llm_one_api.stores.ledger.rollup_tables import (
     DIMENSIONS,
     LATENCY_DIMENSIONS,
     ROLLUP_COUNTS,
+    TRAFFIC_DIMENSIONS,
     latencies_hour,
     latencies_quarter,
     rollups_hour,
     rollups_quarter,
+    traffic_hour,
+    traffic_quarter,
 )
 from llm_one_api.stores.ledger.tables import DOLLAR, USAGE_COLUMNS
 
@@ -55,6 +59,7 @@ _REQUESTS, _ATTEMPTS, _RETRIES = _AT["requests"], _AT["attempts"], _AT["sdk_retr
 _AUDIO, _PRICED, _UNPRICED = _AT["audio_us"], _AT["priced"], _AT["unpriced"]
 _SOURCES = {"estimated": _AT["estimated"], "partial": _AT["partial"]}
 _TIMES = (("duration", _AT["duration_us"], _AT["with_duration"]), ("ttft", _AT["ttft_us"], _AT["with_ttft"]))
+_TRAFFIC_FROM_CALL = itemgetter(0, *[DIMENSIONS.index(name) + 1 for name in TRAFFIC_DIMENSIONS])
 _FROM_CALL = tuple(DIMENSIONS.index(name) + 1 for name in LATENCY_DIMENSIONS)
 
 _attempts = msgspec.json.Decoder(list[msgspec.Raw])
@@ -129,13 +134,22 @@ class Sums:
             sums[_PRICED] += 1
             sums[_UNPRICED] -= row["usage_source"] != "none"
 
+    @property
+    def ends(self) -> tuple[datetime, datetime] | None:
+        """The first and the last quarter that something was added to; None: nothing was."""
+        slots = {key[0] for key in self._quarters}
+        return (min(slots), max(slots)) if slots else None
+
     def tables(self) -> Iterator[tuple[Table, Rows]]:
         """Give the sums as they stand in each table."""
         latencies = {key: [calls] for key, calls in self._latencies.items()}
+        traffic = together(self._quarters, _TRAFFIC_FROM_CALL)
         yield rollups_quarter, self._quarters
-        yield rollups_hour, _by_hours(self._quarters)
+        yield rollups_hour, together(self._quarters, _hour_of_key)
+        yield traffic_quarter, traffic
+        yield traffic_hour, together(traffic, _hour_of_key)
         yield latencies_quarter, latencies
-        yield latencies_hour, _by_hours(latencies)
+        yield latencies_hour, together(latencies, _hour_of_key)
 
 
 def key_of(row: Row) -> Key:
@@ -170,10 +184,15 @@ def _add_cost(sums: list[int], amount: int) -> None:
     sums[_PICOS] += picos
 
 
-def _by_hours(quarters: Rows) -> Rows:
-    hours: Rows = {}
-    for (slot, *rest), sums in quarters.items():
-        key = (slot.replace(minute=0), *rest)
-        found = hours.get(key)
-        hours[key] = list(sums) if found is None else list(map(int.__add__, found, sums))
-    return hours
+def together(rows: Rows, key_of: Callable[[Key], Key]) -> Rows:
+    """Add up the rows that have the same *key_of*."""
+    found: Rows = {}
+    for key, sums in rows.items():
+        mine = key_of(key)
+        before = found.get(mine)
+        found[mine] = list(sums) if before is None else list(map(add, before, sums))
+    return found
+
+
+def _hour_of_key(key: Key) -> Key:
+    return (key[0].replace(minute=0), *key[1:])

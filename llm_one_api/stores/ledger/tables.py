@@ -138,6 +138,7 @@ ledger_seq = Table(
     Column("n", BigInteger, nullable=False, doc="The last `seq` given"),
     Column("deleted", BigInteger, nullable=False, server_default="0", doc="How many records retention has deleted"),
     Column("deleted_before", Moment, doc="What was admitted before may have been deleted: it never comes in again"),
+    Column("quarters_since", Moment, doc="Sums by quarters from before are deleted; none: no quarter was"),
 )
 """One row. Its lock puts the ingests in a row. Always: n = number of records + deleted."""
 
@@ -193,6 +194,8 @@ job_runs = Table(
     Column("period", Moment, primary_key=True, doc="The begin of what it is about, such as a day"),
     Column("lease_until", Float, nullable=False, doc="By the database's clock: whose process died is taken up again"),
     Column("tries", Integer, nullable=False),
+    Column("started_at", Moment, doc="When it was first begun"),
+    Column("seconds", Float, doc="That were worked on it, in all tries"),
     Column("finished_at", Moment),
     Column("ok", Boolean),
     Column("result", Text, doc="JSON"),

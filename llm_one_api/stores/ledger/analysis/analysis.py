@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, select
 
 from llm_one_api.stores.ledger.analysis.answers import PeakHour, Row, Sums
 from llm_one_api.stores.ledger.analysis.buckets import Edges
@@ -19,11 +20,12 @@ from llm_one_api.stores.ledger.analysis.plan import Kept, plan
 from llm_one_api.stores.ledger.analysis.questions import Dimension, Question, Rank
 from llm_one_api.stores.ledger.analysis.reading import read, read_times, tells_times
 from llm_one_api.stores.ledger.engine import one_moment
-from llm_one_api.stores.ledger.rollup_tables import rollups_hour, rollups_quarter
-from llm_one_api.stores.ledger.sums import hour_of
+from llm_one_api.stores.ledger.rollup_tables import closed_periods
+from llm_one_api.stores.ledger.slots import CALENDRIC, Calendric
 from llm_one_api.stores.ledger.tables import ledger_seq
 from llm_one_api.values import UsageRecord
 
+_p = closed_periods.c
 _EVER = (datetime(1970, 1, 3, tzinfo=UTC), datetime(9998, 12, 1, tzinfo=UTC))
 _RANKS: Mapping[Rank, Callable[[Sums], Any]] = {
     "requests": lambda sums: sums.requests,
@@ -89,45 +91,53 @@ class Analysis:
             self._reading, where, key, before=before and Cursor(*before), limit=limit, since=since, until=until
         )
 
-    def totals(self) -> list[Row]:
-        """Give the sums of all time by model, endpoint, stream, upstream and outcome."""
-        return self.ask(
-            Question(
-                since=_EVER[0], until=_EVER[1], zone=ZoneInfo("UTC"), percentiles=False,
-                group_by=("model", "endpoint", "stream", "upstream", "outcome"),
-            )
-        )  # fmt: skip
+    def moment(self) -> Connection:
+        """Connect for a block in which several answers are of the same moment: to be given to those who take one."""
+        return one_moment(self._reading)
 
-    def latencies(self, question: Question) -> list[tuple[Row, Mapping[str, Mapping[int, int]]]]:
+    def totals(self, moment: Connection | None = None) -> list[Row]:
+        """Give the sums of all time by model, endpoint, stream, upstream and outcome."""
+        question = Question(
+            since=_EVER[0], until=_EVER[1], zone=ZoneInfo("UTC"), percentiles=False,
+            group_by=("model", "endpoint", "stream", "upstream", "outcome"),
+        )  # fmt: skip
+        return rows(question, *self._read(question, moment=moment))
+
+    def latencies(
+        self, question: Question, moment: Connection | None = None
+    ) -> list[tuple[Row, Mapping[str, Mapping[int, int]]]]:
         """Give, beside each row of an answer, how many calls took how long: {kind: {bucket: calls}}.
 
         A kind is `duration` or `ttft`; bucket n has the times above 1.05 ** (n - 1) and up to 1.05 ** n microseconds.
         """
-        sums, times = self._read(msgspec.structs.replace(question, percentiles=True))
+        sums, times = self._read(msgspec.structs.replace(question, percentiles=True), moment=moment)
         spreads = {
             (begin and begin.astimezone(question.zone), tuple(group)): spread
             for (begin, group), spread in times.items()
         }
         return [(row, spreads.get((row.bucket, tuple(row.group.values())), {})) for row in rows(question, sums, times)]
 
-    def _read(self, question: Question, most: int | None = None) -> tuple[dict[Where, Sequence[int]], Counts]:
+    def _read(
+        self, question: Question, most: int | None = None, moment: Connection | None = None
+    ) -> tuple[dict[Where, Sequence[int]], Counts]:
         edges = Edges(question.bucket, question.zone, question.since, question.until)
         sums: dict[Where, Sequence[int]] = {}
         times: Counts = {}
-        with one_moment(self._reading) as connection:
-            for part in plan(question, _kept(connection)):
+        with nullcontext(moment) if moment is not None else one_moment(self._reading) as connection:
+            for part in plan(question, _kept(connection, question)):
                 fold(read(connection, question, part), edges, sums, most)
                 if question.percentiles and tells_times(question):
                     fold_times(read_times(connection, question, part), edges, times)
         return sums, times
 
 
-def _kept(connection: Connection) -> Kept:
-    """Tell what there is to read."""
-    first, quarters = (
-        connection.execute(select(func.min(table.c.slot))).scalar() for table in (rollups_hour, rollups_quarter)
-    )
-    if quarters is not None and first is not None and first >= hour_of(quarters):
-        quarters = _EVER[0]  # none were deleted
-    deleted_before = connection.execute(select(ledger_seq.c.deleted_before)).scalar_one()
-    return Kept(quarters_since=quarters, deleted_before=deleted_before)
+def _kept(connection: Connection, question: Question) -> Kept:
+    """Tell what there is to read of the time of *question*."""
+    quarters_since, deleted_before = connection.execute(
+        select(ledger_seq.c.quarters_since, ledger_seq.c.deleted_before)
+    ).one()
+    asked = select(closed_periods).where(_p.since >= question.since, _p.until <= question.until).order_by(_p.since)
+    closed: dict[Calendric, dict[datetime, datetime]] = {level: {} for level in CALENDRIC}
+    for level, since, until in connection.execute(asked):
+        closed[level][since] = until
+    return Kept(quarters_since, deleted_before, closed)

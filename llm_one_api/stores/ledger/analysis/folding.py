@@ -39,9 +39,10 @@ def fold(found: Iterable[Found], edges: Edges, into: dict[Where, Sequence[int]],
 
 def fold_times(found: Iterable[FoundTimes], edges: Edges, into: Counts) -> None:
     """Likewise for times."""
-    for slot, group, kind, bucket, calls in found:
+    for slot, group, kind, spread in found:
         counts = into.setdefault((edges.begin_of(slot), tuple(group)), {}).setdefault(kind, {})
-        counts[bucket] = counts.get(bucket, 0) + calls
+        for bucket, calls in spread.items():
+            counts[bucket] = counts.get(bucket, 0) + calls
 
 
 def rows(question: Question, sums: dict[Where, Sequence[int]], times: Counts) -> list[Row]:

@@ -5,34 +5,43 @@ A slot counts where it begins. Where quarters are no longer kept, hours take the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from llm_one_api.stores.ledger.analysis.buckets import days, has_whole_hours
 from llm_one_api.stores.ledger.analysis.questions import NotAnswerable, Question
-from llm_one_api.stores.ledger.sums import HOUR, QUARTER, hour_of, quarter_of
-
-Level = Literal["records", "quarter", "hour"]
+from llm_one_api.stores.ledger.rollup_tables import Level
+from llm_one_api.stores.ledger.slots import (
+    CALENDRIC,
+    Calendric,
+    has_quarters,
+    has_whole_hours,
+    periods,
+    quarter_from,
+    stretches,
+)
+from llm_one_api.stores.ledger.sums import hour_of, quarter_of
 
 
 class Kept(NamedTuple):
     """What is there to read."""
 
     quarters_since: datetime | None
-    """Since when quarters are there; None: there are none."""
+    """Sums by quarters from before are deleted; None: none was."""
     deleted_before: datetime | None
     """Records from before may be deleted; None: none was."""
+    closed: Mapping[Calendric, Mapping[datetime, datetime]]
+    """The days and months whose sums are made: when they end, by when they begin, in order."""
 
 
 class Part(NamedTuple):
     """A stretch of time, and the slots that tell what was in it."""
 
-    level: Level
+    level: Level | Literal["records"]
     since: datetime
     until: datetime
-    by_slot: bool
+    by_slot: bool = False
     """Slot by slot; else all in one, for it lies in one bucket."""
 
 
@@ -42,66 +51,92 @@ def plan(question: Question, kept: Kept) -> list[Part]:
     if since >= until:
         return []
     if question.bucket == "15m":
-        if not _has_quarters(kept, since):
-            raise NotAnswerable("quarters of an hour are no longer kept of the time asked for; ask with bucket=hour")
+        if not has_quarters(kept.quarters_since, since):
+            raise NotAnswerable("quarters of an hour are no longer kept of that time: ask with bucket=hour")
         return [Part("quarter", since, until, by_slot=True)]
     if question.bucket == "hour":
-        if has_whole_hours(question.zone, since, until):
-            return [Part("hour", since, until, by_slot=True)]
-        return list(_by_quarters(since, until, kept))
-    pieces = [since, until]
-    if question.bucket is not None:
-        pieces = [since, *(at for at in days(question.zone, since, until, question.bucket) if at > since), until]
-    return [part for a, b in pairwise(pieces) for part in _tiled(a, b, kept, exact=question.exact)]
+        return list(_by_hours(since, until, question, kept))
+    if question.bucket is None:
+        return list(_covering(since, until, kept, exact=question.exact))
+    cut = periods(question.zone, question.bucket, since, until)
+    pieces = [since, *(begin for begin, _ in cut if begin > since), until]
+    parts = [part for a, b in pairwise(pieces) for part in _covering(a, b, kept, exact=question.exact)]
+    return list(_in_a_row(parts, question.bucket))
 
 
-def _tiled(since: datetime, until: datetime, kept: Kept, *, exact: bool) -> Iterator[Part]:
-    """Cover a stretch that lies in one bucket: whole hours, and what is left at both ends."""
-    first, last = _hour_from(since), hour_of(until)
-    if first > last:  # both ends lie in one hour
-        yield from _ragged(since, until, kept, exact=exact)
-        return
-    yield from _ragged(since, first, kept, exact=exact)
-    if first < last:
-        yield Part("hour", first, last, by_slot=False)
-    yield from _ragged(last, until, kept, exact=exact)
-
-
-def _ragged(since: datetime, until: datetime, kept: Kept, *, exact: bool) -> Iterator[Part]:
-    """Cover a part of an hour."""
-    if since >= until:
-        return
-    has_quarters = _has_quarters(kept, hour_of(since))
-    has_records = kept.deleted_before is None or since >= kept.deleted_before
-    if not exact or not has_records:
-        yield Part("quarter" if has_quarters else "hour", since, until, by_slot=False)
-        return
-    begin, end = _quarter_from(since), quarter_of(until)
-    if begin >= end or not has_quarters:
-        yield Part("records", since, until, by_slot=False)
-        return
-    pieces: Sequence[tuple[Level, datetime, datetime]] = (
-        ("records", since, begin), ("quarter", begin, end), ("records", end, until)
-    )  # fmt: skip
-    yield from (Part(level, a, b, by_slot=False) for level, a, b in pieces if a < b)
-
-
-def _by_quarters(since: datetime, until: datetime, kept: Kept) -> Iterator[Part]:
-    """Cover it slot by slot, by quarters as far as they are kept."""
-    begin = until if kept.quarters_since is None else max(since, min(until, kept.quarters_since))
+def _by_hours(since: datetime, until: datetime, question: Question, kept: Kept) -> Iterator[Part]:
+    """Cover it slot by slot: by hours, or by quarters, as far as they are kept, where local hours begin between."""
+    begin = until
+    if not has_whole_hours(question.zone, since, until):
+        begin = since if kept.quarters_since is None else min(max(since, kept.quarters_since), until)
     if since < begin:
         yield Part("hour", since, begin, by_slot=True)
     if begin < until:
         yield Part("quarter", begin, until, by_slot=True)
 
 
-def _has_quarters(kept: Kept, at: datetime) -> bool:
-    return kept.quarters_since is not None and at >= kept.quarters_since
+def _covering(since: datetime, until: datetime, kept: Kept, *, exact: bool) -> Iterator[Part]:
+    """Cover a stretch that lies in one bucket."""
+    begin, end = (quarter_from(since), quarter_of(until)) if exact else (since, until)
+    if begin > end:  # both ends lie in one quarter
+        begin = end = until
+    yield from _read_one_by_one(since, begin, kept)
+    yield from _by_periods(begin, end, kept, CALENDRIC[::-1])
+    yield from _read_one_by_one(end, until, kept)
 
 
-def _hour_from(at: datetime) -> datetime:
-    return at if hour_of(at) == at else hour_of(at) + HOUR
+def _read_one_by_one(since: datetime, until: datetime, kept: Kept) -> Iterator[Part]:
+    """Cover less than a quarter by the records, or by what there is."""
+    if since >= until:
+        return
+    if kept.deleted_before is None or since >= kept.deleted_before:
+        yield Part("records", since, until)
+    else:
+        yield Part("quarter" if has_quarters(kept.quarters_since, since) else "hour", since, until)
 
 
-def _quarter_from(at: datetime) -> datetime:
-    return at if quarter_of(at) == at else quarter_of(at) + QUARTER
+def _by_periods(since: datetime, until: datetime, kept: Kept, levels: tuple[Calendric, ...]) -> Iterator[Part]:
+    """Cover it by what is closed of the first of *levels*, and the rest by what is shorter."""
+    if not levels:
+        yield from (Part(*each) for each in stretches(since, until, kept.quarters_since))
+        return
+    level, *shorter = levels
+    at, begin = since, since
+    for start, end in kept.closed[level].items():
+        if start < at or end > until:
+            continue
+        if start > at:
+            if begin < at:
+                yield Part(level, begin, at)
+            yield from _by_periods(at, start, kept, tuple(shorter))
+            begin = start
+        at = end
+    if begin < at:
+        yield Part(level, begin, at)
+    if at < until:
+        yield from _by_periods(at, until, kept, tuple(shorter))
+
+
+def _in_a_row(parts: Iterable[Part], bucket: str) -> Iterator[Part]:
+    """Read slots that are buckets in one go."""
+    waiting: Part | None = None
+    for part in parts:
+        if part.level != bucket:
+            if waiting:
+                yield waiting
+            waiting = None
+            yield part
+        elif waiting and waiting.until == part.since:
+            waiting = waiting._replace(until=part.until)
+        else:
+            if waiting:
+                yield waiting
+            waiting = part._replace(by_slot=True)
+    if waiting:
+        yield waiting
+
+
+def hours_in(parts: Iterable[Part]) -> float:
+    """Tell how many hours are read hour by hour or finer."""
+    fine = (part for part in parts if part.level in {"quarter", "hour"})
+    return sum((part.until - hour_of(part.since)).total_seconds() for part in fine) / 3600

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
 
@@ -11,13 +11,16 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Table, case, cast,
 from llm_one_api.stores.ledger import sums
 from llm_one_api.stores.ledger.analysis.plan import Part
 from llm_one_api.stores.ledger.analysis.questions import Dimension, Question
+from llm_one_api.stores.ledger.packing import unpack
 from llm_one_api.stores.ledger.rollup_tables import (
     DIMENSIONS,
+    LATENCIES,
     LATENCY_DIMENSIONS,
     ROLLUP_COUNTS,
-    latencies_hour,
+    ROLLUPS,
+    TRAFFIC,
+    TRAFFIC_DIMENSIONS,
     latencies_quarter,
-    rollups_hour,
     rollups_quarter,
 )
 from llm_one_api.stores.ledger.tables import records
@@ -29,8 +32,6 @@ FIGURES = (*ROLLUP_COUNTS, "streams", *OUTCOMES)
 
 _r = records.c
 _PAGE = 2000
-_ROLLUPS = {"quarter": rollups_quarter, "hour": rollups_hour}
-_LATENCIES = {"quarter": latencies_quarter, "hour": latencies_hour}
 
 
 class Found(NamedTuple):
@@ -47,8 +48,8 @@ class FoundTimes(NamedTuple):
     slot: datetime
     group: tuple[Any, ...]
     kind: str
-    bucket: int
-    calls: int
+    calls: Mapping[int, int]
+    """By bucket."""
 
 
 def tells_times(question: Question) -> bool:
@@ -56,11 +57,16 @@ def tells_times(question: Question) -> bool:
     return question.key is None and {*question.group_by, *question.where} <= {*LATENCY_DIMENSIONS}
 
 
+def tells_callers(question: Question) -> bool:
+    """Tell whether who called matters."""
+    return question.key is not None or not {*question.group_by, *question.where} <= {*TRAFFIC_DIMENSIONS}
+
+
 def read(connection: Connection, question: Question, part: Part) -> Iterable[Found]:
     """Give the sums of a part."""
     if part.level == "records":
-        return (Found(*each) for each in _of_records(connection, question, part)[0])
-    table = _ROLLUPS[part.level]
+        return _of_records(connection, question, part)[0]
+    table = (ROLLUPS if tells_callers(question) else TRAFFIC)[part.level]
     asked = _asked(table, question, part, _added_up(table))
     size = len(question.group_by)
     if part.by_slot:
@@ -72,24 +78,36 @@ def read(connection: Connection, question: Question, part: Part) -> Iterable[Fou
 def read_times(connection: Connection, question: Question, part: Part) -> Iterable[FoundTimes]:
     """Give the latencies of a part."""
     if part.level == "records":
-        return (FoundTimes(*each) for each in _of_records(connection, question, part)[1])
-    table = _LATENCIES[part.level]
-    by = (table.c.kind, table.c.bucket)
-    asked = _asked(table, question, part, [*by, _sum(table.c.calls)], by)
+        return _of_records(connection, question, part)[1]
+    table = LATENCIES[part.level]
     size = len(question.group_by)
+    if part.level in {"day", "month"}:
+        asked = _asked(table, question, part, [table.c.kind, table.c.calls], added_up=False)
+        found = ((*row[:-1], unpack(row[-1])) for row in connection.execute(asked))
+    else:
+        by = (table.c.kind, table.c.bucket)
+        asked = _asked(table, question, part, [*by, _sum(table.c.calls)], by)
+        found = ((*row[:-2], {row[-2]: row[-1]}) for row in connection.execute(asked))
     if part.by_slot:
-        return (FoundTimes(row[0], row[1 : size + 1], *row[size + 1 :]) for row in connection.execute(asked))
-    return (FoundTimes(part.since, row[:size], *row[size:]) for row in connection.execute(asked))
+        return (FoundTimes(row[0], row[1 : size + 1], *row[size + 1 :]) for row in found)
+    return (FoundTimes(part.since, row[:size], *row[size:]) for row in found)
 
 
 def _asked(
-    table: Table, question: Question, part: Part, columns: Iterable[Any], by: Sequence[ColumnElement[Any]] = ()
+    table: Table,
+    question: Question,
+    part: Part,
+    columns: Iterable[Any],
+    by: Sequence[ColumnElement[Any]] = (),
+    *,
+    added_up: bool = True,
 ) -> Any:
+    """Select *columns* by what is asked for, and *by*; as they are, or *added_up*."""
     slot = table.c.slot
-    apart = [*([slot] if part.by_slot else []), *(table.c[name] for name in question.group_by)]
-    asked = select(*apart, *columns).where(slot >= part.since, slot < part.until, *_conditions(table, question))
-    together = [*apart, *by]
-    return asked.group_by(*together) if together else asked
+    first = [*([slot] if part.by_slot else []), *(table.c[name] for name in question.group_by)]
+    asked = select(*first, *columns).where(slot >= part.since, slot < part.until, *_conditions(table, question))
+    together = [*first, *by]
+    return asked.group_by(*together) if added_up and together else asked
 
 
 def _conditions(table: Table, question: Question) -> Iterator[ColumnElement[bool]]:
@@ -116,9 +134,7 @@ def _added_up(table: Table) -> list[ColumnElement[int]]:
     ]
 
 
-def _of_records(
-    connection: Connection, question: Question, part: Part
-) -> tuple[list[tuple[datetime, tuple[Any, ...], list[int]]], list[tuple[datetime, tuple[Any, ...], str, int, int]]]:
+def _of_records(connection: Connection, question: Question, part: Part) -> tuple[list[Found], list[FoundTimes]]:
     """Add the calls of a part up as ingest does: their sums, and their times."""
     found = sums.Sums()
     asked = select(*[_r[name] for name in sums.COLUMNS]).where(_r.at >= part.since, _r.at < part.until)
@@ -129,7 +145,7 @@ def _of_records(
     fits, group = _fitting(question, DIMENSIONS), _grouping(question, DIMENSIONS)
     stream, outcome = DIMENSIONS.index("stream"), DIMENSIONS.index("outcome")
     summed = [
-        (part.since, group(key), _figures(key[stream], key[outcome], counts))
+        Found(part.since, group(key), _figures(key[stream], key[outcome], counts))
         for (_, *key), counts in tables[rollups_quarter].items()
         if fits(key)
     ]
@@ -137,7 +153,7 @@ def _of_records(
         return summed, []
     fits, group = _fitting(question, LATENCY_DIMENSIONS), _grouping(question, LATENCY_DIMENSIONS)
     times = [
-        (part.since, group(key), key[-2], key[-1], calls)
+        FoundTimes(part.since, group(key), key[-2], {key[-1]: calls})
         for (_, *key), [calls] in tables[latencies_quarter].items()
         if fits(key)
     ]

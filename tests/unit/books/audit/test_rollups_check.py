@@ -39,7 +39,7 @@ def test_what_was_added_up_agrees(ledger: Ledger) -> None:
             1,
         ),
         ("DELETE FROM latencies_quarter WHERE slot = (SELECT max(slot) FROM latencies_quarter)", 2),
-        ("UPDATE records SET completion_tokens = completion_tokens + 1 WHERE seq = 3", 2),
+        ("UPDATE records SET completion_tokens = completion_tokens + 1 WHERE seq = 3", 4),
     ],
 )
 def test_what_was_changed_is_found_and_nothing_else_and_is_made_anew(ledger: Ledger, sql: str, sums: int) -> None:

@@ -1,0 +1,221 @@
+"""Sums by days and months, made when those are over.
+
+The hours of a month with many callers have too many rows to be read while somebody waits. To add to days with each
+ingest would cost it a quarter of its speed, so a day is added up once, from its hours, when it is over: it is *closed*.
+What comes in late, or gets another price, is from then on added to the day too, in the same transaction.
+
+Which days are closed stands in `closed_periods` with their bounds. So whoever reads or adds needs no time zone: days of
+another zone than the config's are used where they fit, and what is not closed is read from the hours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, literal, select, union_all
+
+from llm_one_api.stores.ledger import packing
+from llm_one_api.stores.ledger.bulk import Adding
+from llm_one_api.stores.ledger.comparing import Difference, compare
+from llm_one_api.stores.ledger.engine import one_moment, reading
+from llm_one_api.stores.ledger.locking import lock
+from llm_one_api.stores.ledger.rollup_tables import (
+    LATENCIES,
+    ROLLUP_COUNTS,
+    ROLLUPS,
+    TRAFFIC,
+    Level,
+    closed_periods,
+    latencies_quarter,
+    rollups_hour,
+)
+from llm_one_api.stores.ledger.slots import CALENDRIC, Calendric, Stretch, periods, stretches
+from llm_one_api.stores.ledger.sums import Rows, Sums, hour_of, together
+from llm_one_api.stores.ledger.tables import ledger_seq
+
+_SUMMED = (ROLLUPS, TRAFFIC)
+_p = closed_periods.c
+_LONGEST = timedelta(days=33)
+"""No month is longer."""
+
+
+class Period(NamedTuple):
+    """A day or a month."""
+
+    level: Calendric
+    since: datetime
+    until: datetime
+
+
+class Closing:
+    """Closes days and months, on one engine. What takes a connection is a part of that connection's transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Keep it, and the statements."""
+        self._engine = engine
+        self._reading = reading(engine)
+        self._add = {tables[level]: Adding(tables[level], engine.dialect) for tables in _SUMMED for level in CALENDRIC}
+
+    def due(self, zone: ZoneInfo, until: datetime) -> list[Period]:
+        """Tell which days and months of *zone* that are over before *until* are to be closed, the newest days first.
+
+        Those that are closed and are none of *zone*, because the config had another one, are opened.
+        """
+        with self._reading.connect() as connection:
+            first: datetime | None = connection.execute(select(func.min(rollups_hour.c.slot))).scalar()
+            closed = {Period(*row) for row in connection.execute(select(closed_periods))}
+        if first is None:
+            return []
+        wanted = [
+            Period(level, *period)
+            for level in CALENDRIC
+            for period in reversed(periods(zone, level, first, max(first, until)))
+            if period[1] <= until
+        ]
+        foreign = closed.difference(wanted)
+        if foreign:
+            with self._engine.begin() as connection:
+                lock(connection)
+                for period in foreign:
+                    self.reopen(connection, period.since, period.until)
+        return [period for period in wanted if period not in closed]
+
+    def close(self, period: Period) -> bool:
+        """Make the sums of *period*; tell whether it is closed now: a month is when all its days are."""
+        with self._engine.begin() as connection:
+            lock(connection)
+            if there := _overlapping(connection, period):
+                return period in there
+            found = _stretches(connection, period)
+            if found is None:
+                return False
+            for tables in _SUMMED:
+                table = tables[period.level]
+                connection.execute(delete(table).where(*_within(table, period)))
+                names = [column.name for column in table.columns]
+                connection.execute(insert(table).from_select(names, _summed_up(tables, period, found)))
+            table = LATENCIES[period.level]
+            connection.execute(delete(table).where(*_within(table, period)))
+            packing.write(connection, table, _times(connection, period, found))
+            connection.execute(insert(closed_periods).values(period._asdict()))
+        return True
+
+    def reopen(self, connection: Connection, since: datetime | None = None, until: datetime | None = None) -> None:
+        """Have the days and months that hold a part of that time made anew; without bounds, all."""
+        asked = delete(closed_periods)
+        if since is not None and until is not None:
+            asked = asked.where(_p.since < until, _p.until > since)
+        connection.execute(asked)
+
+    def add(self, connection: Connection, sums: Sums) -> None:
+        """Add *sums* to the days and months that are closed: what came in late, or was priced anew."""
+        ends = sums.ends
+        if ends is None:
+            return
+        oldest, newest = ends
+        asked = select(closed_periods).where(_p.since <= newest, _p.since > oldest - _LONGEST, _p.until > oldest)
+        closed = [Period(*row) for row in connection.execute(asked)]
+        if closed:
+            tables = dict(sums.tables())
+            for period in closed:
+                self._add_to(connection, period, tables)
+
+    def _add_to(self, connection: Connection, period: Period, tables: dict[Table, Rows]) -> None:
+        def within(rows: Rows) -> Rows:
+            return {key: sums for key, sums in rows.items() if period.since <= key[0] < period.until}
+
+        for each in _SUMMED:
+            rows = within(tables[each["quarter"]])
+            self._add[each[period.level]](connection, together(rows, lambda key: (period.since, *key[1:])))
+        times = packing.pack(within(tables[latencies_quarter]), period.since)
+        packing.add(connection, LATENCIES[period.level], times, period.since)
+
+    def differences(self, since: datetime, until: datetime) -> Iterator[Difference]:
+        """Compare closed days and months that begin from *since* until before *until* with what they are made of.
+
+        Each at one moment. Left out are days of which one end lies within an hour whose quarters are gone.
+        """
+        with self._reading.connect() as connection:
+            asked = select(closed_periods).where(_p.since >= since, _p.since < until).order_by(_p.level, _p.since)
+            closed = [Period(*row) for row in connection.execute(asked)]
+        for period in closed:
+            with one_moment(self._reading) as connection:
+                found = _stretches(connection, period)
+                if found is None or not _is_exact(found):
+                    continue
+                for tables in _SUMMED:
+                    table = tables[period.level]
+                    expected = _rows(connection, table, _summed_up(tables, period, found))
+                    there = _rows(connection, table, select(table).where(*_within(table, period)))
+                    yield from compare(table, expected, there)
+                table = LATENCIES[period.level]
+                expected = packing.apart(_times(connection, period, found))
+                there = packing.apart(dict(packing.read(connection, table, period.since, period.until)))
+                yield from compare(LATENCIES["hour"], expected, there, named=table.name)
+
+
+def _within(table: Table, period: Period | Stretch) -> tuple[Any, Any]:
+    return table.c.slot >= period.since, table.c.slot < period.until
+
+
+def _overlapping(connection: Connection, period: Period) -> set[Period]:
+    """Give what is closed of *period* by its level."""
+    asked = select(closed_periods).where(
+        _p.level == period.level, _p.since < period.until, _p.since > period.since - _LONGEST, _p.until > period.since
+    )
+    return {Period(*row) for row in connection.execute(asked)}
+
+
+def _stretches(connection: Connection, period: Period) -> list[Stretch] | None:
+    """Tell which slots *period* is made of; None: a day of the month is not closed."""
+    if period.level == "day":
+        quarters_since = connection.execute(select(ledger_seq.c.quarters_since)).scalar_one()
+        return list(stretches(period.since, period.until, quarters_since))
+    at = period.since
+    days = select(_p.since, _p.until).where(_p.level == "day", _p.since >= period.since, _p.since < period.until)
+    for since, until in connection.execute(days.order_by(_p.since)):
+        if since != at:
+            return None
+        at = until
+    return [Stretch("day", period.since, period.until)] if at == period.until else None
+
+
+def _is_exact(stretches: Sequence[Stretch]) -> bool:
+    """Tell whether no hour had to be taken for a part of it."""
+    return all(part.level != "hour" or {hour_of(at) == at for at in part[1:]} == {True} for part in stretches)
+
+
+def _summed_up(tables: Mapping[Level, Table], period: Period, found: Sequence[Stretch]) -> Any:
+    """Add the slots of *found* up, as rows of the table for the level of *period*."""
+    names = [column.name for column in tables[period.level].columns if column.name not in {"slot", *ROLLUP_COUNTS}]
+    columns = _columns(tables, found, [*names, *ROLLUP_COUNTS])
+    slot = literal(period.since, tables[period.level].c.slot.type)
+    sums = [func.sum(columns[name]) for name in ROLLUP_COUNTS]
+    return select(slot, *[columns[name] for name in names], *sums).group_by(*[columns[name] for name in names])
+
+
+def _columns(tables: Mapping[Level, Table], found: Sequence[Stretch], names: Sequence[str]) -> Any:
+    parts = [
+        select(*[tables[part.level].c[name] for name in names]).where(*_within(tables[part.level], part))
+        for part in found
+    ]
+    return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery().c
+
+
+def _times(connection: Connection, period: Period, found: Sequence[Stretch]) -> packing.Packed:
+    """Add up how many calls took how long."""
+    if period.level == "month":
+        return packing.together(packing.read(connection, LATENCIES["day"], *found[0][1:]), period.since)
+    names = [column.name for column in LATENCIES["hour"].columns if column.name not in {"slot", "calls"}]
+    columns = _columns(LATENCIES, found, [*names, "calls"])
+    by = [columns[name] for name in names]
+    rows = connection.execute(select(*by, func.sum(columns.calls)).group_by(*by))
+    return packing.pack({(period.since, *row[:-1]): [int(row[-1])] for row in rows}, period.since)
+
+
+def _rows(connection: Connection, table: Table, asked: Any) -> Rows:
+    keys = len(table.primary_key.columns)
+    return {tuple(row[:keys]): [int(figure) for figure in row[keys:]] for row in connection.execute(asked)}
