@@ -1,0 +1,1 @@
+"""What is done with the numbers: exports of a day, and alerts."""
