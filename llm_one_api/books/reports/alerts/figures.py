@@ -1,0 +1,196 @@
+"""The figures that rules are about, as they are just now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import msgspec
+import structlog
+
+from llm_one_api.books.quotas.crossings import limits_of
+from llm_one_api.books.reports.alerts.judging import Figure
+from llm_one_api.books.reports.alerts.relay_lag import relay_lag
+from llm_one_api.books.reports.alerts.rules import OF_CALLS, OF_COST, PERCENTILES, Group, Rule
+from llm_one_api.limits import windows
+from llm_one_api.limits.rules import PERIODS, UNITS, Rules
+from llm_one_api.limits.windows import Calendar
+from llm_one_api.stores.ledger.analysis import NotAnswerable, Question, Row, Sums
+from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.stores.upstreams.overview import Overview
+
+log = structlog.get_logger()
+
+Figures = Mapping[str, Figure]
+"""By group, as JSON."""
+
+HOUR = timedelta(hours=1)
+EXACT_UP_TO = timedelta(hours=6)
+"""Longer windows begin with the quarter of an hour that they begin in; of shorter ones every call is looked at."""
+MOST_GROUPS = 1000
+_DOWN = frozenset({"ejected", "trial"})
+_NO_SUMS = Sums()
+
+
+class Looking:
+    """Looks at the figures of one moment; what two rules ask is looked up once."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        now: datetime,
+        *,
+        zone: ZoneInfo,
+        limits: Rules,
+        journal: Path,
+        upstreams: Callable[[], Overview],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Look at nothing yet. *now* is the ledger's time, *clock* tells this machine's.
+
+        *upstreams* raises OSError, or what Redis' client raises, where that is away.
+        """
+        self._ledger = ledger
+        self.now = now
+        self._zone = zone
+        self._limits = limits
+        self._journal = journal
+        self._upstreams = upstreams
+        self._clock = clock
+        self._asked: dict[Any, list[Row]] = {}
+
+    def of(self, rule: Rule) -> Figures | None:
+        """Give the figures by group; None: they cannot be known just now. Raises what the ledger raises."""
+        if rule.metric in OF_CALLS | OF_COST:
+            return self._of_calls(rule)
+        if rule.metric == "quota_percent":
+            return self._of_quotas(rule)
+        if rule.metric == "relay_lag":
+            return self._of_relay()
+        if rule.metric == "upstream_down":
+            return self._of_upstreams(rule)
+        aside = self._ledger.pipeline.set_aside()
+        return {written(()): Figure(value=Decimal(aside.dead_letters + aside.refused_records))}
+
+    # -- calls --
+
+    def _of_calls(self, rule: Rule) -> Figures | None:
+        try:
+            rows = self._ask(rule)
+        except NotAnswerable as error:
+            log.warning("alerts.cannot_look", rule=rule.name, what="ledger", why=str(error))
+            return None
+        if not rule.group_by and not rows:
+            return {written(()): _figure(rule, _NO_SUMS, None)}
+        if len(rows) > MOST_GROUPS:
+            log.warning("alerts.too_many_groups", rule=rule.name, groups=len(rows), looked_at=MOST_GROUPS)
+        return {written(_group(row)): _figure(rule, row.sums, row) for row in rows[:MOST_GROUPS]}
+
+    def _ask(self, rule: Rule) -> list[Row]:
+        since = self._since(rule)
+        question = Question(
+            since=since,
+            until=self.now,
+            zone=self._zone,
+            group_by=rule.group_by,
+            where=cast("Any", rule.where),
+            exact=self.now - since <= EXACT_UP_TO,
+            percentiles=rule.metric in PERCENTILES,
+        )
+        asked = (since, rule.group_by, tuple(sorted(rule.where.items())), question.percentiles)
+        if asked not in self._asked:
+            self._asked[asked] = self._ledger.analysis.ask(question)
+        return self._asked[asked]
+
+    def _since(self, rule: Rule) -> datetime:
+        if rule.metric == "cost_per_hour":
+            return self.now - HOUR
+        if rule.metric == "cost_per_day":
+            return datetime.fromtimestamp(Calendar(self._zone).at("day", self.now.timestamp()).start, UTC)
+        return self.now - rule.window
+
+    # -- the rest --
+
+    def _of_quotas(self, rule: Rule) -> Figures:
+        calendar, now = Calendar(self._zone), self.now.timestamp()
+        spans = {f"{period}:{calendar.at(period, now).label}" for period in PERIODS}
+        standing = self._ledger.quotas.standing(spans)
+        chosen = {f"{kind}:{name}" for kind, names in rule.where.items() for name in names}
+        found: dict[str, Figure] = {}
+        for window, booked in standing.booked.items():
+            scope, period, _ = windows.parts(window)
+            if chosen and scope not in chosen:
+                continue
+            amounts = limits_of(self._limits, scope).amounts(period)
+            for unit, used in zip(UNITS, booked, strict=True):
+                limit = amounts.counted(unit)
+                if limit is None:
+                    continue
+                boost = standing.boosts.get(f"{scope}:{period}:{unit}")
+                if boost is not None and boost.until_ms > now * 1000:
+                    limit += boost.amount
+                group = (("scope", scope), ("period", period), ("unit", unit))
+                found[written(group)] = Figure(value=round(Decimal(used) * 100 / limit, 2))
+        return found
+
+    def _of_relay(self) -> Figures | None:
+        lag = relay_lag(self._journal, self._clock())
+        return None if lag is None else {written(()): Figure(value=lag)}
+
+    def _of_upstreams(self, rule: Rule) -> Figures | None:
+        try:
+            overview = self._upstreams()
+        except Exception as error:  # whatever Redis' client raises
+            log.warning("alerts.cannot_look", rule=rule.name, what="redis", why=type(error).__name__)
+            return None
+        if not overview.processes:
+            return None
+        found: dict[str, Figure] = {}
+        for model in overview.models:
+            for one in model.upstreams:
+                values = (("model", model.model), ("upstream", one.name))
+                if all(value in rule.where.get(name, (value,)) for name, value in values):  # type: ignore[call-overload]
+                    found[written(values)] = Figure(value=Decimal(one.state in _DOWN or one.kept))
+        return found
+
+
+def written(group: Group) -> str:
+    """Write a group as JSON; `{}`: nothing is told apart."""
+    return msgspec.json.encode(dict(group)).decode()
+
+
+def _group(row: Row) -> Group:
+    return tuple((name, str(value)) for name, value in row.group.items())
+
+
+def _figure(rule: Rule, sums: Sums, row: Row | None) -> Figure:
+    """Take a rule's figure out of sums; it is none where there are too few calls that tell it."""
+    if rule.metric in OF_COST:
+        return Figure(value=sums.cost or Decimal(0), samples=sums.requests)
+    value, samples = _OF[rule.metric](sums, row)
+    enough = samples >= rule.min_requests and value is not None
+    return Figure(value=Decimal(str(value)) if enough else None, samples=samples)
+
+
+def _judged(sums: Sums) -> int:
+    return sums.failed + sums.outcomes.get("success", 0)
+
+
+def _p95(row: Row | None, kind: str) -> float | None:
+    times = None if row is None else getattr(row, kind)
+    return None if times is None else float(times.p95)
+
+
+_OF: Mapping[str, Callable[[Sums, Row | None], tuple[float | None, int]]] = {
+    "avg_tokens": lambda sums, _: (sums.avg_tokens, sums.with_tokens),
+    "error_rate": lambda sums, _: (sums.error_rate, _judged(sums)),
+    "avg_duration": lambda sums, _: (sums.avg_duration, sums.with_duration),
+    "p95_duration": lambda sums, row: (_p95(row, "duration"), sums.with_duration),
+    "avg_ttft": lambda sums, _: (sums.avg_ttft, sums.with_ttft),
+    "p95_ttft": lambda sums, row: (_p95(row, "ttft"), sums.with_ttft),
+    "unpriced_share": lambda sums, _: (sums.unpriced_share, sums.priced + sums.unpriced),
+}

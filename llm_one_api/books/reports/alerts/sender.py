@@ -1,0 +1,218 @@
+"""Sends one message and ends: reads an errand from stdin, writes what came of it as the last line of stdout.
+
+A process of its own, so it may change what libraries do: it sees what is answered to them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import smtplib
+import sys
+import time
+from typing import Any
+
+import msgspec
+import requests
+
+from llm_one_api.books.reports.alerts import signing
+from llm_one_api.books.reports.alerts.rules import Channel
+from llm_one_api.books.reports.alerts.sending import Errand, Outcome
+from llm_one_api.books.reports.alerts.wording import Message
+
+CONNECT_SECONDS = 5.0
+PERMANENT = frozenset({400, 405, 410, 411, 413, 414, 415, 422, 431, 451, 501, *range(300, 400)})
+"""What an HTTP receiver will not answer otherwise the next time. A wrong key or address may be put right there."""
+_REFUSED = "errcode"
+"""Where DingTalk and WeCom say in a 200 that they refuse it."""
+_MOST = 64 * 1024
+_USER_AGENT = "llm-one-api"
+_OK = range(200, 300)
+_SMTP_LATER, _SMTP_NEVER = 400, 500
+
+
+def main() -> None:
+    """Do the errand."""
+    errand = msgspec.json.decode(sys.stdin.buffer.read(), type=Errand)
+    out = os.dup(1)
+    os.dup2(2, 1)  # what a library prints is not our answer
+    if errand.channel.kind == "apprise":
+        import apprise  # noqa: F401 (this takes a second, which is not the receiver's)
+    signal.alarm(int(errand.channel.timeout) + 1)  # whatever hangs in C; who waits for us sees that we ended
+    try:
+        outcome = deliver(errand.channel, errand.message)
+    except Exception as error:  # a library's text may hold the URL
+        outcome = Outcome(ok=False, error=_name(error))
+    os.write(out, b"\n" + msgspec.json.encode(outcome))
+    os._exit(0)  # whatever threads a library has left
+
+
+def deliver(channel: Channel, message: Message) -> Outcome:
+    """Send *message* to *channel*."""
+    if channel.kind == "webhook":
+        return _post(channel, message)
+    return _notify(channel, message)
+
+
+# -- our own webhook --
+
+
+def _post(channel: Channel, message: Message) -> Outcome:
+    body = message.payload.encode()
+    headers = {"content-type": "application/json", "user-agent": _USER_AGENT}
+    headers |= signing.headers(message.uid, int(time.time()), body, channel.secrets)
+    with requests.Session() as session:
+        session.trust_env = False
+        proxies = {"http": channel.proxy, "https": channel.proxy} if channel.proxy else {}
+        try:
+            answer = session.post(
+                channel.url,
+                data=body,
+                headers=headers,
+                timeout=(min(CONNECT_SECONDS, channel.timeout), channel.timeout),
+                allow_redirects=False,
+                proxies=proxies,
+                stream=True,  # what it says beside its status is of no use to us, however long
+            )
+        except requests.RequestException as error:
+            return Outcome(ok=False, error=_name(error), permanent=_cannot_be(error))
+        with answer:
+            return _of(Answer(answer.status_code, answer.headers.get("retry-after")))
+
+
+# -- all others --
+
+
+class Answer:
+    """What a server has answered."""
+
+    def __init__(self, status: int, retry_after: str | None = None, refusal: int = 0) -> None:
+        """Keep it."""
+        self.status = status
+        self.retry_after = retry_after
+        self.refusal = refusal
+
+
+def _of(answer: Answer) -> Outcome:
+    if answer.status in _OK:
+        if answer.refusal:
+            return Outcome(ok=False, error=f"refused with code {answer.refusal}")
+        return Outcome(ok=True)
+    after = answer.retry_after or ""
+    return Outcome(
+        ok=False,
+        permanent=answer.status in PERMANENT,
+        error=f"HTTP {answer.status}",
+        retry_after=float(after) if after.isdecimal() and len(after) <= 9 else None,  # noqa: PLR2004
+    )
+
+
+def _notify(channel: Channel, message: Message) -> Outcome:
+    """Have Apprise send it, and judge by what was answered to it: it tells nothing but whether it went well."""
+    from apprise import Apprise, AppriseAsset, NotifyType
+
+    answers: list[Answer] = []
+    replies: list[int] = []
+    failures: list[Exception] = []
+    _watch_http(answers, failures)
+    _watch_smtp(replies, failures)
+    asset = AppriseAsset(
+        app_id="LLM One API",
+        app_desc="LLM One API",
+        app_url="",
+        storage_mode="memory",
+        image_url_mask="",
+        image_url_logo="",
+        async_mode=False,
+        http_redirects=False,
+        allow_templates=False,
+        pgp_autogen=False,
+        pem_autogen=False,
+        service_timeout=channel.timeout,
+    )
+    service = Apprise.instantiate(channel.url, asset=asset)
+    if service is None:
+        return Outcome(ok=False, permanent=True, error="no URL that Apprise can use")
+    kind = {"info": NotifyType.INFO, "warning": NotifyType.WARNING, "critical": NotifyType.FAILURE}[message.severity]
+    if message.kind == "resolved":
+        kind = NotifyType.SUCCESS
+    went_well = service.notify(body=message.body, title=message.title, notify_type=kind, body_format="text")
+    refused = next((answer for answer in reversed(answers) if answer.status not in _OK or answer.refusal), None)
+    if went_well and (refused is None or not refused.refusal):
+        return Outcome(ok=True)
+    if refused is not None:
+        return _of(refused)
+    refusal = next((code for code in reversed(replies) if code >= _SMTP_LATER), None)
+    if refusal is not None:
+        return Outcome(ok=False, error=f"SMTP {refusal}", permanent=refusal >= _SMTP_NEVER)
+    if failures:
+        return Outcome(ok=False, error=_name(failures[-1]))
+    return Outcome(ok=False, error="refused")
+
+
+def _watch_http(answers: list[Answer], failures: list[Exception]) -> None:
+    ask = requests.Session.send
+
+    def send(session: requests.Session, request: Any, **options: Any) -> requests.Response:
+        try:
+            answer = ask(session, request, **options)
+        except requests.RequestException as error:
+            failures.append(error)
+            raise
+        answers.append(Answer(answer.status_code, answer.headers.get("retry-after"), _refusal(answer)))
+        return answer
+
+    requests.Session.send = send  # type: ignore[method-assign,assignment]
+
+
+def _refusal(answer: requests.Response) -> int:
+    """Find the code of a refusal that comes as a 200; 0: it is none."""
+    if len(answer.content) > _MOST:
+        return 0
+    try:
+        said = msgspec.json.decode(answer.content)
+    except (msgspec.MsgspecError, UnicodeError):
+        return 0
+    code = said.get(_REFUSED) if isinstance(said, dict) else None
+    return code if isinstance(code, int) else 0
+
+
+def _watch_smtp(replies: list[int], failures: list[Exception]) -> None:
+    ask, connect = smtplib.SMTP.getreply, smtplib.SMTP.connect
+
+    def getreply(connection: smtplib.SMTP) -> tuple[int, bytes]:
+        code, text = ask(connection)
+        replies.append(code)
+        return code, text
+
+    def connected(connection: smtplib.SMTP, *where: Any, **named: Any) -> tuple[int, bytes]:
+        try:
+            return connect(connection, *where, **named)
+        except OSError as error:
+            failures.append(error)
+            raise
+
+    smtplib.SMTP.getreply = getreply  # type: ignore[method-assign,assignment]
+    smtplib.SMTP.connect = connected  # type: ignore[method-assign,assignment]
+
+
+def _name(error: Exception) -> str:
+    """Say what kind of failure it is, without its text."""
+    known: tuple[tuple[type[Exception], str], ...] = (
+        (requests.exceptions.ProxyError, "the proxy cannot be reached, or refuses"),
+        (requests.exceptions.SSLError, "its certificate is not trusted, or TLS failed"),
+        (requests.exceptions.ConnectTimeout, "no connection in time"),
+        (requests.exceptions.Timeout, "no answer in time"),
+        (requests.exceptions.ConnectionError, "no connection"),
+        (TimeoutError, "no answer in time"),
+        (OSError, "no connection"),
+    )
+    return next((words for kind, words in known if isinstance(error, kind)), type(error).__name__)
+
+
+def _cannot_be(error: Exception) -> bool:
+    return isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema)
+
+
+if __name__ == "__main__":
+    main()
