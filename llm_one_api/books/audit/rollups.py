@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from llm_one_api.books.audit.check import Context, Difference, Findings
-from llm_one_api.stores.ledger import rollups
+from llm_one_api.stores.ledger import comparing
 from llm_one_api.stores.ledger.sums import HOUR, hour_of
 
 _MARGIN = 3 * HOUR
@@ -34,8 +34,8 @@ class RollupsCheck:
             findings.notes.append(f"records before {until} are deleted: the sums of that time stand for themselves")
         quarters_since = context.quarters_since + _MARGIN
         found = context.ledger.rollups.differences(since, context.until, quarters_since=quarters_since)
-        for _, columns in groupby(found, key=_sum_of):
-            findings.add(_difference(list(columns)))
+        for _, columns in groupby(found, key=sum_of):
+            findings.add(difference(list(columns)))
         findings.compared = dict(zip(("records", "sums"), audit.count(since, context.until), strict=True))
         return findings
 
@@ -45,20 +45,20 @@ class RollupsCheck:
             context.ledger.rollups.rebuild(hour, hour + HOUR)
 
 
-def _sum_of(column: rollups.Difference) -> tuple[Any, ...]:
+def sum_of(column: comparing.Difference) -> tuple[Any, ...]:
     """Name the sum that a column belongs to."""
     return column.table, column.slot, tuple(column.dimensions.values())
 
 
-def _difference(columns: Sequence[rollups.Difference]) -> Difference:
-    """Put the columns of one sum together."""
+def difference(columns: Sequence[comparing.Difference], made_of: str = "records") -> Difference:
+    """Put the columns of one sum together, with what it is *made_of*."""
     first = columns[0]
     what = {"table": first.table, "slot": first.slot, **first.dimensions}
     return Difference(
         # SQLAlchemy's names are more than texts, and no JSON.
         what={str(name): str(value) if isinstance(value, str) else value for name, value in what.items()},
         says={
-            "records": {str(each.column): each.records for each in columns},
+            made_of: {str(each.column): each.records for each in columns},
             "sums": {str(each.column): each.sums for each in columns},
         },
         repairable=True,

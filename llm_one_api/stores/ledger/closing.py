@@ -10,7 +10,7 @@ another zone than the config's are used where they fit, and what is not closed i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -133,13 +133,34 @@ class Closing:
         times = packing.pack(within(tables[latencies_quarter]), period.since)
         packing.add(connection, LATENCIES[period.level], times, period.since)
 
-    def differences(self, since: datetime, until: datetime) -> Iterator[Difference]:
-        """Compare closed days and months that begin from *since* until before *until* with what they are made of.
+    def count(self, since: datetime, until: datetime) -> dict[str, int]:
+        """Count what `differences` compares."""
+        asked = select(_p.level, func.count()).where(*_touching(since, until)).group_by(_p.level)
+        with self._reading.connect() as connection:
+            found: dict[str, int] = dict(connection.execute(asked).tuples().all())
+        return {f"{level}s": found.get(level, 0) for level in CALENDRIC}
 
-        Each at one moment. Left out are days of which one end lies within an hour whose quarters are gone.
+    def close_anew(self, begins: Collection[datetime]) -> None:
+        """Make the sums of the closed days and months anew that begin at one of *begins*."""
+        with self._reading.connect() as connection:
+            closed = [Period(*row) for row in connection.execute(select(closed_periods).order_by(_p.level, _p.since))]
+        wrong = [period for period in closed if period.since in begins]
+        with self._engine.begin() as connection:
+            lock(connection)
+            for period in wrong:
+                self.reopen(connection, period.since, period.until)
+        opened = [one for one in closed if any(one.since < each.until and one.until > each.since for each in wrong)]
+        for period in opened:  # days come before months
+            self.close(period)
+
+    def differences(self, since: datetime, until: datetime) -> Iterator[Difference]:
+        """Compare closed days and months of the time from *since* until *until*, or next to it, with their hours.
+
+        So who looks at a day that is not closed yet sees the one before. Each is read at one moment. Left out are days
+        of which one end lies within an hour whose quarters are gone.
         """
         with self._reading.connect() as connection:
-            asked = select(closed_periods).where(_p.since >= since, _p.since < until).order_by(_p.level, _p.since)
+            asked = select(closed_periods).where(*_touching(since, until)).order_by(_p.level, _p.since)
             closed = [Period(*row) for row in connection.execute(asked)]
         for period in closed:
             with one_moment(self._reading) as connection:
@@ -159,6 +180,10 @@ class Closing:
 
 def _within(table: Table, period: Period | Stretch) -> tuple[Any, Any]:
     return table.c.slot >= period.since, table.c.slot < period.until
+
+
+def _touching(since: datetime, until: datetime) -> tuple[Any, Any]:
+    return _p.until >= since, _p.since < until
 
 
 def _overlapping(connection: Connection, period: Period) -> set[Period]:

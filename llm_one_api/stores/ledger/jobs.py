@@ -31,7 +31,11 @@ class LastRun(Value, frozen=True, kw_only=True):
     """What came of a period that is over with."""
 
     period: datetime
+    started_at: datetime | None
+    """When it was first begun; None: a version before has done it."""
     finished_at: datetime
+    seconds: float | None
+    """That were worked on it, in all tries."""
     ok: bool
     result: dict[str, Any]
 
@@ -48,24 +52,37 @@ class JobRuns:
         this = (_c.job == bindparam("which"), _c.period == bindparam("when"))
         not_held = (_c.finished_at.is_(None), _c.lease_until < now)
         mine = (*this, _c.finished_at.is_(None), _c.lease_until > 0.0, _c.tries == bindparam("nth"))
-        until = now + bindparam("seconds")
+        until = now + bindparam("held")
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         self._make = (
             insert(job_runs)
-            .values(job=bindparam("which"), period=bindparam("when"), lease_until=until, tries=1)
+            .values(
+                job=bindparam("which"), period=bindparam("when"), lease_until=until, tries=1, started_at=bindparam("at")
+            )
             .on_conflict_do_nothing(index_elements=["job", "period"])
             .returning(_c.tries)
         )
         self._take_up = (
             update(job_runs)
             .where(*this, *not_held, _c.tries < bindparam("most"))
-            .values(lease_until=until, tries=_c.tries + 1)
+            .values(lease_until=until, tries=_c.tries + 1, started_at=func.coalesce(_c.started_at, bindparam("at")))
             .returning(_c.tries)
         )
         end: dict[str, Any] = {"finished_at": bindparam("at"), "ok": bindparam("fine"), "result": bindparam("told")}
-        self._finish = update(job_runs).where(*mine).values(end)
-        self._put_off = update(job_runs).where(*mine).values(lease_until=until)
-        self._go_on = update(job_runs).where(*mine).values(lease_until=0.0, tries=_c.tries - 1)
+        worked: dict[str, Any] = {"seconds": func.coalesce(_c.seconds, 0.0) + bindparam("took")}
+        self._finish = update(job_runs).where(*mine).values({**end, **worked})
+        self._put_off = update(job_runs).where(*mine).values({"lease_until": until, **worked})
+        self._go_on = update(job_runs).where(*mine).values({"lease_until": 0.0, "tries": _c.tries - 1, **worked})
+        noting: Any = insert(job_runs).values(
+            {
+                "job": bindparam("which"), "period": bindparam("when"), "lease_until": 0.0, "tries": 1,
+                "started_at": bindparam("since"), "seconds": bindparam("took"), **end,
+            }
+        )  # fmt: skip
+        self._note = noting.on_conflict_do_update(
+            index_elements=["job", "period"],
+            set_={name: noting.excluded[name] for name in ("started_at", "seconds", "finished_at", "ok", "result")},
+        )
         self._give_up = (
             update(job_runs)
             .where(*not_held, _c.tries >= bindparam("most"))
@@ -92,24 +109,38 @@ class JobRuns:
 
     def claim(self, job: str, period: datetime, seconds: float, most: int) -> Run | None:
         """Take a period for *seconds*; None: another has it, it is over with, or it was tried *most* times."""
-        wish = {"which": job, "when": period, "seconds": seconds}
+        wish = {"which": job, "when": period, "held": seconds, "at": datetime.now(UTC)}
         with self._engine.begin() as connection:
             tries = connection.execute(self._make, wish).scalar_one_or_none()
             if tries is None:
                 tries = connection.execute(self._take_up, {**wish, "most": most}).scalar_one_or_none()
         return None if tries is None else Run(job=job, period=period, tries=tries)
 
-    def finish(self, run: Run, *, ok: bool, result: Mapping[str, Any]) -> bool:
-        """Be done with it, and keep what came of it; False: it was overtaken."""
-        return self._do(self._finish, run, at=datetime.now(UTC), fine=ok, told=_json.encode(result).decode())
+    def finish(self, run: Run, *, ok: bool, result: Mapping[str, Any], took: float = 0.0) -> bool:
+        """Be done with it, and keep what came of it; False: it was overtaken. *took*: seconds of this try."""
+        told = _json.encode(result).decode()
+        return self._do(self._finish, run, at=datetime.now(UTC), fine=ok, told=told, took=took)
 
-    def put_off(self, run: Run, seconds: float) -> bool:
+    def put_off(self, run: Run, seconds: float, took: float = 0.0) -> bool:
         """Let nobody take it up for *seconds*: it failed; False: it was overtaken."""
-        return self._do(self._put_off, run, seconds=seconds)
+        return self._do(self._put_off, run, held=seconds, took=took)
 
-    def go_on(self, run: Run) -> bool:
+    def go_on(self, run: Run, took: float = 0.0) -> bool:
         """Give it back, to be taken up at once: there is more to do, and this counts as no try."""
-        return self._do(self._go_on, run)
+        return self._do(self._go_on, run, took=took)
+
+    def note(
+        self, job: str, period: datetime, *, started_at: datetime, took: float, ok: bool, result: Mapping[str, Any]
+    ) -> None:
+        """Keep what came of *job* in *period*, in place of what came of it before: for what is done again and again."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                self._note,
+                {
+                    "which": job, "when": period, "since": started_at, "took": took,
+                    "at": datetime.now(UTC), "fine": ok, "told": _json.encode(result).decode(),
+                },
+            )  # fmt: skip
 
     def give_up(self, most: int) -> list[Run]:
         """Be done with those that were tried *most* times and are held by nobody; tell which they are."""
@@ -121,13 +152,36 @@ class JobRuns:
 
     def last(self, job: str) -> LastRun | None:
         """Tell what came of the newest period of *job* that is over with; None: there is none."""
-        asked = select(_c.period, _c.finished_at, _c.ok, _c.result).where(_c.job == job, _c.finished_at.is_not(None))
+        return self._over(_c.job == job)
+
+    def of(self, job: str, period: datetime) -> LastRun | None:
+        """Tell what came of a period; None: it is not over with."""
+        return self._over(_c.job == job, _c.period == period)
+
+    def reopen(self, job: str, period: datetime) -> None:
+        """Let a period that is over with be claimed once more."""
+        anew: dict[str, Any] = dict.fromkeys(("finished_at", "ok", "result", "started_at", "seconds"))
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(job_runs)
+                .where(_c.job == job, _c.period == period, _c.finished_at.is_not(None))
+                .values({**anew, "tries": 0, "lease_until": 0.0})
+            )
+
+    def _over(self, *which: Any) -> LastRun | None:
+        asked = select(_c.period, _c.started_at, _c.finished_at, _c.seconds, _c.ok, _c.result)
+        over = asked.where(*which, _c.finished_at.is_not(None)).order_by(_c.period.desc()).limit(1)
         with self._reading.connect() as connection:
-            row = connection.execute(asked.order_by(_c.period.desc()).limit(1)).one_or_none()
+            row = connection.execute(over).one_or_none()
         if row is None:
             return None
         return LastRun(
-            period=row.period, finished_at=row.finished_at, ok=row.ok, result=msgspec.json.decode(row.result)
+            period=row.period,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            seconds=row.seconds,
+            ok=row.ok,
+            result=msgspec.json.decode(row.result),
         )
 
     def prune(self, before: datetime) -> int:

@@ -19,7 +19,7 @@ Packed = dict[tuple[Any, ...], Spread]
 
 _KEYS = ("slot", *LATENCY_DIMENSIONS, "kind")
 _decode = msgspec.json.Decoder(Spread).decode
-_encode = msgspec.json.Encoder(order="sorted").encode
+_encode = msgspec.json.Encoder().encode
 
 
 def unpack(calls: str) -> Spread:
@@ -62,7 +62,10 @@ def read(
 def write(connection: Connection, table: Table, packed: Packed) -> None:
     """Put rows in that are not there."""
     if packed:
-        rows = [dict(zip(_KEYS, key, strict=True), calls=_encode(spread).decode()) for key, spread in packed.items()]
+        rows = [
+            dict(zip(_KEYS, key, strict=True), calls=_encode(dict(sorted(spread.items()))).decode())
+            for key, spread in packed.items()
+        ]
         connection.execute(insert(table), rows)
 
 
