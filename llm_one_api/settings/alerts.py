@@ -216,6 +216,11 @@ class AlertsSettings(Section):
             for channel in rule.channels or ()
             if channel not in self.channels
         ]
+        wrong += [
+            (("channels", name), "is the name of a rule, too; give it another")
+            for name in self.channels
+            if name in self.rules
+        ]
         if wrong:
             raise faults(wrong)
         return self

@@ -26,7 +26,8 @@ RUN_FOR = 60.0
 """Seconds after which nothing more is begun: there is a next minute."""
 AT_ONCE = 8
 _JITTER = 0.1
-_LEEWAY = 5.0
+_LEEWAY = 10.0
+"""Seconds for which a delivery is held beyond what sending it may take."""
 
 Send = Callable[[Channel, Message], Outcome]
 
@@ -79,32 +80,51 @@ class Delivering:
 
     def bring(self, delivery: Delivery) -> bool:
         """Send one, if it is to be had, and note what came of it; False: it is still to be sent."""
-        channel = self._channels.get(delivery.channel)
-        seconds = START_SECONDS + _LEEWAY + (channel.timeout if channel else 0.0)
-        taken = self._mail.take(delivery, seconds + _LEEWAY)
+        taken, outcome = self._attempt(delivery)
         if taken is None:
             return False
-        if channel is None:
-            return self._give_up(taken, "there is no such channel any more")
-        outcome = self._send(channel, message(taken.uid, taken.kind, taken.at, taken.data, self._zone))
         if outcome.ok:
-            log.info("alerts.sent", channel=channel.name, rule=taken.rule, kind=taken.kind, tries=taken.tries)
-            if not self._mail.sent(taken):
-                log.warning("alerts.sent_twice", channel=channel.name, rule=taken.rule)
-            return True
+            return self._sent(taken)
         if outcome.permanent or taken.tries >= TRIES:
             return self._give_up(taken, outcome.error)
         retry_in = max(self._backoff(taken.tries), min(outcome.retry_after or 0.0, RETRY_MOST))
         self._mail.put_off(taken, outcome.error, retry_in)
         log.warning(
             "alerts.not_sent",
-            channel=channel.name,
+            channel=taken.channel,
             rule=taken.rule,
             error=outcome.error,
             tries=taken.tries,
             retry_in=round(retry_in),
         )
         return False
+
+    def try_once(self, delivery: Delivery) -> Outcome:
+        """Send one that is a test: it is not tried again, and who asked for it sees why."""
+        taken, outcome = self._attempt(delivery)
+        if taken is None:
+            return Outcome(ok=False, error="a worker sends it just now; `llm-one-api alerts history` tells")
+        if outcome.ok:
+            self._mail.sent(taken)
+        else:
+            self._mail.give_up(taken, outcome.error)
+        return outcome
+
+    def _attempt(self, delivery: Delivery) -> tuple[Delivery | None, Outcome]:
+        channel = self._channels.get(delivery.channel)
+        seconds = START_SECONDS + _LEEWAY + (channel.timeout if channel else 0.0)
+        taken = self._mail.take(delivery, seconds)
+        if taken is None:
+            return None, Outcome(ok=False)
+        if channel is None:
+            return taken, Outcome(ok=False, permanent=True, error="there is no such channel any more")
+        return taken, self._send(channel, message(taken.uid, taken.kind, taken.at, taken.data, self._zone))
+
+    def _sent(self, taken: Delivery) -> bool:
+        log.info("alerts.sent", channel=taken.channel, rule=taken.rule, kind=taken.kind, tries=taken.tries)
+        if not self._mail.sent(taken):
+            log.warning("alerts.sent_twice", channel=taken.channel, rule=taken.rule)
+        return True
 
     def _give_up(self, taken: Delivery, error: str) -> bool:
         log.error("alerts.given_up", channel=taken.channel, rule=taken.rule, error=error, tries=taken.tries)
