@@ -88,7 +88,7 @@ class Line:
     def carry(self, call: Call, endpoint: Endpoint) -> Reply:
         """Take one call from the door to the upstream and back. Raises a GatewayError; what must be recorded is."""
         caller = self.authenticate(call.api_key, call.peer)
-        visit = self.watch.enter(call.client_fd, caller.on_client_gone)
+        visit = self.watch.enter(call.client_fd, caller.on_client_gone, caller.key)
         request: Request | None = None
         way: Way | None = None
         try:

@@ -14,13 +14,14 @@ import fcntl
 import select
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import gevent
 from gevent.monkey import get_original
 
+from llm_one_api.gateway.pulse import Pulse
 from llm_one_api.values import OnClientGone
 
 TICK = 0.25
@@ -63,6 +64,7 @@ class Visit:
         "deadline",
         "drains",
         "greenlet",
+        "key",
         "patience",
         "queued",
         "since",
@@ -72,8 +74,10 @@ class Visit:
         "why",
     )  # fmt: skip
 
-    def __init__(self, client_fd: int, greenlet: Any, *, drains: bool) -> None:
+    def __init__(self, client_fd: int, greenlet: Any, *, drains: bool, key: str = "") -> None:
         self.client_fd = client_fd
+        self.key = key
+        """Whose call it is."""
         self.drains = drains
         """Whether the upstream is read on when the caller has left."""
         self.greenlet = greenlet
@@ -138,12 +142,21 @@ class Watch:
         self._mask = _POLLGONE if bounds.half_close == "allow" else _POLLGONE | select.POLLRDHUP
         self._drain_at = float("inf")
         self._timer: Any = None
+        self._pulse = Pulse(clock)
         self.draining = False
 
     @property
     def active(self) -> int:
         """Calls in the house."""
         return len(self._visits)
+
+    def calls(self) -> Mapping[str, tuple[int, int]]:
+        """Count, by whose they are, the calls in the house, and those that came in the last minute."""
+        found = {key: (0, came) for key, came in self._pulse.by_key().items()}
+        for visit in self._visits:
+            under_way, came = found.get(visit.key, (0, 0))
+            found[visit.key] = (under_way + 1, came)
+        return found
 
     def start(self) -> None:
         """Start the timer, on this thread's hub."""
@@ -163,11 +176,15 @@ class Watch:
         self.draining = True
         self._drain_at = self._clock() + seconds
 
-    def enter(self, client_fd: int, on_client_gone: OnClientGone | None = None) -> Visit:
-        """Begin to watch a call, whose caller is at *client_fd* (-1: unknown) and may have its own *on_client_gone*."""
+    def enter(self, client_fd: int, on_client_gone: OnClientGone | None = None, key: str = "") -> Visit:
+        """Begin to watch a call of *key*, whose caller is at *client_fd* (-1: unknown).
+
+        The caller may have its own *on_client_gone*.
+        """
         drains = (on_client_gone or self.bounds.on_client_gone) == "drain"
-        visit = Visit(client_fd, gevent.getcurrent(), drains=drains)
+        visit = Visit(client_fd, gevent.getcurrent(), drains=drains, key=key)
         self._visits.add(visit)
+        self._pulse.beat(key)
         if client_fd >= 0:
             self._by_fd[client_fd] = visit
             self._poll.register(client_fd, self._mask)
@@ -185,6 +202,7 @@ class Watch:
 
     def tick(self) -> None:
         """Look at everybody once. Runs in the hub: it must neither block nor raise."""
+        self._pulse.turn()
         for fd, _ in self._poll.poll(0):
             left = self._by_fd.get(fd)
             if left is not None:  # else it went while another was thrown out
