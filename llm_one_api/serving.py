@@ -75,7 +75,9 @@ class Kept:
         self.pools = Pools()
         self.forward = Forward(self.pools, self.prepare.refused)
         self.members = Members(partial(manager.strategy, context=settings.plugin_context()))
-        self.sharing = Sharing(self.members, UpstreamStore(settings.redis_url, settings.redis.key_prefix))
+        self.sharing = Sharing(
+            self.members, UpstreamStore(settings.redis_url, settings.redis.key_prefix), calls=self.watch.calls
+        )
         self.probing = Probing(self.members, self.pools, self.sharing.may_probe)
         self.limiting = Limiting(settings)
 

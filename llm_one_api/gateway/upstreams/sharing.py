@@ -65,13 +65,15 @@ class Sharing:
         members: Members,
         store: Store,
         *,
+        calls: Callable[[], Mapping[str, tuple[int, int]]] = dict,
         every: float = 0.25,
         figures_every: float = FIGURES_EVERY,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Say nothing yet: `start` begins, on the hub of its thread."""
+        """Say nothing yet: `start` begins, on the hub of its thread. *calls*: see `Watch.calls`."""
         self._members = members
         self._store = store
+        self._calls = calls
         self._every = every
         self._figures_every = figures_every
         self._clock = clock
@@ -127,7 +129,7 @@ class Sharing:
 
     def own(self) -> Told:
         """Tell what this process knows by itself, by its own clock: for pages, while it is alone."""
-        figures = telling.figures(self._members.groups(), self._config_read_at, 0.0, all_in_flight=True)
+        figures = telling.figures(self._members.groups(), self._calls(), self._config_read_at, 0.0, all_in_flight=True)
         conditions = {member.key: telling.outward(member.health.condition, 0.0) for member in self._members.all()}
         return Told(round(self._clock() * MILLION), {self.process: figures}, [], conditions)
 
@@ -135,7 +137,7 @@ class Sharing:
         """Give what all have told, for pages; what this process has to tell is of this moment."""
         if self._greenlet is None or self._offset is None:
             return told
-        figures = telling.figures(self._members.groups(), self._config_read_at, self._offset)
+        figures = telling.figures(self._members.groups(), self._calls(), self._config_read_at, self._offset)
         return told._replace(processes={**told.processes, self.process: figures})
 
     # -- turns --
@@ -170,7 +172,7 @@ class Sharing:
         figures, saying, standings = None, {}, []
         if offset is not None:
             if time.monotonic() - self._figures_at >= self._figures_every:
-                figures = telling.figures(groups, self._config_read_at, offset)
+                figures = telling.figures(groups, self._calls(), self._config_read_at, offset)
             saying = {key: telling.outward(member.health.condition, offset) for key, member in self._unsaid.items()}
             standings = telling.standings(shared, self._clock(), offset)
 

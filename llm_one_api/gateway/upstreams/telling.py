@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import gevent
 
 from llm_one_api.gateway.upstreams import health
 from llm_one_api.gateway.upstreams.health import Others
 from llm_one_api.gateway.upstreams.member import Group, Member
-from llm_one_api.stores.upstreams.messages import Condition, MemberFigures, ModelFigures, ProcessFigures, Standing
+from llm_one_api.stores.upstreams.messages import (
+    CallFigures,
+    Condition,
+    MemberFigures,
+    ModelFigures,
+    ProcessFigures,
+    Standing,
+)
 
 MILLION = 10**6
 _LATE = 300.0
@@ -19,7 +26,12 @@ _AT_ONCE = 50
 
 
 def figures(
-    groups: Iterable[Group], config_read_at: float, offset: float, *, all_in_flight: bool = False
+    groups: Iterable[Group],
+    calls: Mapping[str, tuple[int, int]],
+    config_read_at: float,
+    offset: float,
+    *,
+    all_in_flight: bool = False,
 ) -> ProcessFigures:
     """Lay out what the pages show. *all_in_flight*: also of those whose standings tell it."""
     models, count = [], 0
@@ -39,7 +51,7 @@ def figures(
                 upstreams=upstreams,
             )
         )
-    return ProcessFigures(config_read_at=micros(config_read_at, offset), models=models)
+    return ProcessFigures(config_read_at=micros(config_read_at, offset), models=models, calls=CallFigures(keys=calls))
 
 
 def _figures(member: Member, offset: float, *, all_in_flight: bool) -> MemberFigures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -65,12 +65,22 @@ class ModelFigures(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     upstreams: Sequence[MemberFigures]
 
 
+class CallFigures(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """What one process tells of its calls, whatever upstreams they go to."""
+
+    keys: Mapping[str, tuple[int, int]] = {}
+    """By the key's fingerprint: calls under way, and calls that came in the last minute. Keys that have neither are
+    left out."""
+
+
 class ProcessFigures(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """What one process tells of all that it knows."""
 
     config_read_at: int
     """When the config was read that it goes by: of two that differ the later one holds."""
     models: Sequence[ModelFigures]
+    calls: CallFigures = CallFigures()
+    """A process of an older version tells none."""
 
 
 class Turn(NamedTuple):
