@@ -24,9 +24,11 @@ from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.upstreams import UpstreamStore
 from llm_one_api.stores.upstreams.messages import Told
 from llm_one_api.web import balancers, calls, door, errors, health, models, pipeline, stats, usage
+from llm_one_api.web.analysis import pages as analysis
 from llm_one_api.web.current import Current
 from llm_one_api.web.house import House
 from llm_one_api.web.lookout import Lookout
+from llm_one_api.web.openapi import document as openapi
 from llm_one_api.web.own_relay import LIFELINE
 from llm_one_api.web.proxy import Proxy
 from llm_one_api.web.reloading import Reloading
@@ -134,9 +136,11 @@ def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
     memory_reader = partial(memory.read, redis, key_prefix) if "memory" in settings.plugins.stats else None
     stats.register(app, current.authenticate, ledger, settings.zone, memory_reader)
     calls.register(app, current.authenticate, ledger, settings.zone)
-    balancers.register(
-        app, current.authenticate, kept.sharing, partial(_upstreams, settings.redis_url, key_prefix), settings.zone
-    )
+    read_upstreams = partial(_upstreams, settings.redis_url, key_prefix)
+    balancers.register(app, current.authenticate, kept.sharing, read_upstreams, settings.zone)
+    hear = partial(balancers.told_by, kept.sharing, read_upstreams)
+    analysis.register(app, current.authenticate, ledger.analysis, settings.zone, hear)
+    openapi.register(app, current.authenticate)
     usage.register(app, current, settings.zone, limiting.look)
     pipeline.register(
         app,

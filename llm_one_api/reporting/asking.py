@@ -12,9 +12,9 @@ import msgspec
 from llm_one_api.reporting import parameters
 from llm_one_api.reporting.parameters import BOOLEANS, FINGERPRINT, FORMATS, OUTCOMES, RANKS
 from llm_one_api.reporting.reading import Reader, Texts
-from llm_one_api.stores.ledger.analysis.buckets import local_hour
 from llm_one_api.stores.ledger.analysis.latest import Cursor
 from llm_one_api.stores.ledger.analysis.questions import BUCKETS, DIMENSIONS, Bucket, Dimension, Question, Rank
+from llm_one_api.stores.ledger.slots import local_hour
 from llm_one_api.stores.ledger.sums import QUARTER, quarter_of
 from llm_one_api.values import Value
 
@@ -145,7 +145,7 @@ def _begin(bucket: Bucket, at: datetime, zone: ZoneInfo) -> datetime:
 def _end_of(bucket: Bucket, at: datetime, zone: ZoneInfo) -> datetime:
     """Give *at* where a bucket begins then, else the end of the one that it lies in."""
     begin = _begin(bucket, at, zone)
-    return at if begin == at else begin + _LENGTHS[bucket]
+    return at if begin == at else max(at, begin + _LENGTHS[bucket])
 
 
 def _end(reader: Reader) -> None:

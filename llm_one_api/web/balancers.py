@@ -31,7 +31,7 @@ def register(app: Flask, authenticate: Authenticate, sharing: Sharing, read: Rea
     @app.get("/v1/stats/load_balancers")
     def load_balancers() -> Response:
         _for_administrators(authenticate)
-        told, is_alone = _told(sharing, read)
+        told, is_alone = told_by(sharing, read)
         overview = look(told, between=_breathe)
         models = [laid_out(model, zone) for model in overview.models]
         return say({"object": "load_balancers", **_head(told, overview, zone, alone=is_alone), "models": models})
@@ -39,7 +39,7 @@ def register(app: Flask, authenticate: Authenticate, sharing: Sharing, read: Rea
     @app.get("/v1/stats/models/<path:model>")
     def model_stats(model: str) -> Response:
         _for_administrators(authenticate)
-        told, is_alone = _told(sharing, read)
+        told, is_alone = told_by(sharing, read)
         overview = look(told, model=model, between=_breathe)
         if not overview.models:
             raise UnknownModel("There is no such model, or no call was routed to it yet.")
@@ -52,7 +52,7 @@ def _for_administrators(authenticate: Authenticate) -> None:
         raise ForAdministrators("This page is for keys with `admin: true`.", code="admin_only")
 
 
-def _told(sharing: Sharing, read: Read) -> tuple[Told, bool]:
+def told_by(sharing: Sharing, read: Read) -> tuple[Told, bool]:
     """Give what all processes tell; or what this one knows, and True, if the others cannot be heard."""
     if not sharing.is_alone:
         try:
