@@ -6,7 +6,7 @@ import os
 
 from llm_one_api.books.deliver import Pace
 from llm_one_api.books.quotas.booking import Booker
-from llm_one_api.books.quotas.check import QuotaCheck
+from llm_one_api.books.reports.alerts.rules import Alerting
 from llm_one_api.limits.rules import Rules
 from llm_one_api.plugins.running import StatsPlugins
 from llm_one_api.settings import Settings, load
@@ -30,7 +30,6 @@ class Parts:
         self.book = Booker(self.limits)
         self.patient_limits = LimitStore(settings.redis_url, settings.redis.key_prefix, timeout=CHECK_SECONDS)
         self.rules = CurrentRules(settings, load)
-        self._zone = settings.zone
         self.plugins = StatsPlugins(
             settings.plugins.stats,
             settings.stats,
@@ -44,9 +43,13 @@ class Parts:
             tries=settings.delivery.tries,
         )
 
-    def quota_check(self, rules: Rules) -> QuotaCheck:
-        """Make what compares and announces, by *rules*."""
-        return QuotaCheck(self.ledger.quotas, self.patient_limits, rules, self._zone)
+    def limit_rules(self) -> Rules:
+        """Tell which limits there are now."""
+        return self.rules.now()
+
+    def alerting(self) -> Alerting:
+        """Tell which rules and channels of alerts there are now."""
+        return self.rules.alerting()
 
     def close(self) -> None:
         """Clean up the plugins and close the connections."""

@@ -23,7 +23,7 @@ def beat_schedule(stats_plugins: Sequence[str]) -> dict[str, dict[str, Any]]:
 
     Whether there are quotas, the worker sees: they may be set while beat runs.
     """
-    each_minute = {"jobs": "jobs.tick", "quotas": "quota.check"}
+    each_minute = {"jobs": "jobs.tick", "quotas": "quota.check", "alerts": "alerts.check"}
     return {
         name: {"task": task, "schedule": TICK_EVERY, "options": {"queue": JOBS, "expires": TICK_EVERY}}
         for name, task in each_minute.items()

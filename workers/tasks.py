@@ -8,21 +8,22 @@ from typing import Any
 import redis
 import structlog
 
+from llm_one_api import periodic
 from llm_one_api.books import deliver as delivery
 from llm_one_api.books import ingest as ingestion
-from llm_one_api.books import jobs as periodic
+from llm_one_api.books import jobs
 from llm_one_api.books.parcel import unpack
 from llm_one_api.broker import DELIVER, JOBS, waiting
 from llm_one_api.stores.ledger.words import reason
+from llm_one_api.timetable import ALERTS, QUOTA_CHECK
 from workers.celery_app import app, settings
-from workers.jobs import jobs
 from workers.parts import parts
 from workers.schedule import HINT_EXPIRES, TICK_HARD_LIMIT, TICK_SOFT_LIMIT
 from workers.slots import Task
 
 log = structlog.get_logger()
 
-ENOUGH_HINTS = {DELIVER: 4 * len(settings.plugins.stats), JOBS: 4}
+ENOUGH_HINTS = {DELIVER: 4 * len(settings.plugins.stats), JOBS: 6}
 """Where so many wait, one more says nothing. Stale ones stay in the queue too until a worker throws them away."""
 
 
@@ -73,7 +74,9 @@ def tick() -> None:
     url = settings.ledger.url
     mine = parts(settings)
     try:
-        periodic.tick(mine.ledger.job_runs, jobs(settings, mine), settings.zone, tell=lambda error: reason(error, url))
+        jobs.tick(
+            mine.ledger.job_runs, periodic.jobs(settings, mine), settings.zone, tell=lambda error: reason(error, url)
+        )
     except Exception as error:  # the database's
         log.error("jobs.failed", error=reason(error, url))
 
@@ -82,15 +85,24 @@ def tick() -> None:
 def check_quotas() -> None:
     """See whether Redis counts as used what the ledger has, and say what is used up."""
     mine = parts(settings)
-    rules = mine.rules.now()
-    if not rules.have_quotas:
+    if not mine.limit_rules().have_quotas:
         return
     try:
-        mine.quota_check(rules).run()
+        jobs.noted(mine.ledger.job_runs, QUOTA_CHECK, lambda: periodic.check_quotas(settings, mine))
     except (redis.RedisError, OSError) as error:
         log.warning("quota.check_failed", what="limits", kind=type(error).__name__)
     except Exception as error:  # the database's
         log.warning("quota.check_failed", what="ledger", error=reason(error, settings.ledger.url))
+
+
+@app.task(name="alerts.check", base=Hint)  # type: ignore[untyped-decorator]
+def check_alerts() -> None:
+    """Look at the rules of alerts, and bring what waits to its channels."""
+    mine = parts(settings)
+    try:
+        jobs.noted(mine.ledger.job_runs, ALERTS, periodic.each_minute(settings, mine)[ALERTS])
+    except Exception as error:  # the database's
+        log.warning("alerts.check_failed", error=reason(error, settings.ledger.url))
 
 
 def _ack(journal_id: str, batch_id: str) -> None:

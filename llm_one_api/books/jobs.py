@@ -2,6 +2,8 @@
 
 What calls `tick` is a hint. A period is due when it has been over for the job's delay; whoever makes its row in the
 ledger does its work, and whose process dies in the middle is followed by another when its lease runs out.
+
+What is done each minute has no periods: it may be done by several at a time, and only its last run is kept (`noted`).
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ RUN_FOR = 60.0
 """Seconds after which a tick begins with no other job: there is a next tick, and others want the process too."""
 CATCH_UP = timedelta(days=7)
 """How far back missed periods are made up for."""
+_GRACE: Mapping[str, timedelta] = {
+    "minute": timedelta(minutes=5), "hour": timedelta(minutes=30), "day": timedelta(minutes=30),
+}  # fmt: skip
+"""How late something may be until it is overdue: of a period, longer than all its tries take."""
 
 
 class Period(Value, frozen=True, kw_only=True):
@@ -48,17 +54,22 @@ class Done(Value, frozen=True, kw_only=True):
     """There is more to do: let others have a turn, then go on."""
 
 
-class Job(Value, frozen=True, kw_only=True):
-    """Something to be done once a period."""
+class Planned(Value, frozen=True, kw_only=True):
+    """When something is to be done."""
 
     name: str
-    every: Literal["hour", "day"]
-    delay: timedelta
+    every: Literal["minute", "hour", "day"]
+    delay: timedelta = timedelta()
     """How long after the end of a period it is due."""
-    run: Callable[[Period], Done]
-    """May be called again for the same period: after a failure, or a death in the middle."""
     catch_up: timedelta | None = CATCH_UP
     """How far back missed periods are made up for; None: only the newest matters."""
+
+
+class Job(Planned, frozen=True, kw_only=True):
+    """Something to be done once a period."""
+
+    run: Callable[[Period], Done]
+    """May be called again for the same period: after a failure, or a death in the middle."""
 
 
 class Run(Protocol):
@@ -72,11 +83,42 @@ class Run(Protocol):
 R = TypeVar("R", bound=Run)
 
 
-class Runs(Protocol[R]):
-    """What jobs need of the ledger."""
+class LastRun(Protocol):
+    """What came of a run that is over with."""
+
+    @property
+    def finished_at(self) -> datetime:
+        """When that was."""
+
+
+class Clock(Protocol):
+    """What tells the time that all processes share."""
 
     def now(self) -> datetime:
-        """Tell the time that all processes share."""
+        """Tell it."""
+
+
+class History(Protocol):
+    """What is known of runs that are over with."""
+
+    def finished(self, job: str, since: datetime) -> set[datetime]:
+        """Tell which periods of a job are over with."""
+
+    def last(self, job: str) -> LastRun | None:
+        """Tell of the newest."""
+
+
+class Notes(Clock, Protocol):
+    """Where it is kept what came of something that is done again and again."""
+
+    def note(
+        self, job: str, period: datetime, *, started_at: datetime, took: float, ok: bool, result: Mapping[str, Any]
+    ) -> None:
+        """Keep what came of it."""
+
+
+class Runs(Clock, Protocol[R]):
+    """What jobs need of the ledger."""
 
     def begun(self, job: str) -> datetime | None:
         """Tell the first period of a job that anybody took; None: it never ran."""
@@ -87,13 +129,13 @@ class Runs(Protocol[R]):
     def claim(self, job: str, period: datetime, seconds: float, most: int) -> R | None:
         """Take a period; None: it is not to be had."""
 
-    def finish(self, run: R, *, ok: bool, result: Mapping[str, Any]) -> bool:
-        """Be done with it."""
+    def finish(self, run: R, *, ok: bool, result: Mapping[str, Any], took: float) -> bool:
+        """Be done with it, after *took* seconds."""
 
-    def put_off(self, run: R, seconds: float) -> bool:
+    def put_off(self, run: R, seconds: float, took: float) -> bool:
         """Let nobody take it up for a while."""
 
-    def go_on(self, run: R) -> bool:
+    def go_on(self, run: R, took: float) -> bool:
         """Give it back, with more to do."""
 
     def give_up(self, most: int) -> Sequence[Any]:
@@ -121,11 +163,11 @@ def tick(
         for period in due(runs, job, zone):
             if clock() >= end:
                 return worked
-            worked += _work(runs, job, period, tell)
+            worked += work(runs, job, period, tell) is not None
     return worked
 
 
-def due(runs: Runs[R], job: Job, zone: ZoneInfo) -> list[Period]:
+def due(runs: Runs[R], job: Planned, zone: ZoneInfo) -> list[Period]:
     """Tell which periods of *job* are over and not done with, the oldest first. A new job begins with the newest."""
     now = runs.now()
     begun = runs.begun(job.name)
@@ -138,7 +180,44 @@ def due(runs: Runs[R], job: Job, zone: ZoneInfo) -> list[Period]:
     return [period for period in reversed(wanted) if period.start not in finished]
 
 
-def periods(every: Literal["hour", "day"], zone: ZoneInfo, at: datetime) -> Iterator[Period]:
+def is_overdue(history: History, job: Planned, zone: ZoneInfo, now: datetime, since: datetime | None = None) -> bool:
+    """Tell whether *job* ought to have been done by now, and was not.
+
+    *since* is when there could first be somebody to do it, such as our own start; None: long ago.
+    """
+    grace = _GRACE[job.every]
+    if since is not None and now - since <= grace:
+        return False
+    if job.every == "minute":
+        last = history.last(job.name)
+        return last is None or now - last.finished_at > grace
+    newest = next(periods(job.every, zone, now - job.delay - grace))
+    return not history.finished(job.name, newest.start)
+
+
+def noted(
+    notes: Notes,
+    name: str,
+    run: Callable[[], Done],
+    tell: Callable[[Exception], str] = lambda error: type(error).__name__,
+) -> Done:
+    """Do what is done each minute, and keep what came of it; what it raises is raised."""
+    started, began = notes.now(), time.monotonic()
+    hour = started.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    done = Done(ok=False)
+    try:
+        done = run()
+    except Exception as error:
+        done = Done(ok=False, result={"error": tell(error)})
+        raise
+    finally:
+        notes.note(
+            name, hour, started_at=started, took=time.monotonic() - began, ok=done.ok, result=done.result
+        )  # fmt: skip
+    return done
+
+
+def periods(every: Literal["minute", "hour", "day"], zone: ZoneInfo, at: datetime) -> Iterator[Period]:
     """Give the periods that are over at *at*, the newest first, without end."""
     if every == "hour":
         end = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
@@ -160,28 +239,53 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
 
-def _work(runs: Runs[R], job: Job, period: Period, tell: Callable[[Exception], str]) -> bool:
-    """Do the work of one period, if it is to be had."""
+def by_hand(runs: Runs[R], job: Job, period: Period, tell: Callable[[Exception], str]) -> Done | None:
+    """Do all the work of one period; None: it is not to be had, for it is done, or somebody is at it."""
+    done = work(runs, job, period, tell)
+    while done is not None and done.more:
+        done = work(runs, job, period, tell)
+    return done
+
+
+def period_named(every: Literal["minute", "hour", "day"], zone: ZoneInfo, text: str | None, now: datetime) -> Period:
+    """Give the day or the hour that *text* names, in *zone*; None: the newest that is over. Raises ValueError."""
+    if text is None:
+        return next(periods(every, zone, now))
+    if every == "day":
+        found = day_of(date.fromisoformat(text), zone)
+    else:
+        at = datetime.fromisoformat(text)
+        start = (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+        found = Period(start=start.replace(minute=0, second=0, microsecond=0), end=start + HOUR)
+    if found.end > now:
+        raise ValueError(f"{text} is not over yet")
+    return found
+
+
+def work(runs: Runs[R], job: Job, period: Period, tell: Callable[[Exception], str]) -> Done | None:
+    """Do the work of one period; None: it is not to be had. What it raises is told, and told in the result."""
     run = runs.claim(job.name, period.start, LEASE, TRIES)
     if run is None:
-        return False
+        return None
+    began = time.monotonic()
     try:
         done = job.run(period)
     except Exception as error:
-        _failed(runs, run, job, period, tell(error))
-        return True
-    kept = runs.go_on(run) if done.more else runs.finish(run, ok=done.ok, result=done.result)
+        _failed(runs, run, job, period, tell(error), time.monotonic() - began)
+        return Done(ok=False, result={"error": tell(error)})
+    took = time.monotonic() - began
+    kept = runs.go_on(run, took) if done.more else runs.finish(run, ok=done.ok, result=done.result, took=took)
     if not kept:
         log.warning("job.overtaken", job=job.name, period=period.start.isoformat())
-    return True
+    return done
 
 
-def _failed(runs: Runs[R], run: R, job: Job, period: Period, why: str) -> None:
+def _failed(runs: Runs[R], run: R, job: Job, period: Period, why: str, took: float) -> None:
     named = {"job": job.name, "period": period.start.isoformat(), "error": why, "tries": run.tries}
     if run.tries >= TRIES:
         log.error("job.failed", **named, retry_in=None)
-        runs.finish(run, ok=False, result={"error": why})
+        runs.finish(run, ok=False, result={"error": why}, took=took)
         return
     retry_in = RETRY_SECONDS * 2 ** (run.tries - 1)
     log.error("job.failed", **named, retry_in=retry_in)
-    runs.put_off(run, retry_in)
+    runs.put_off(run, retry_in, took)

@@ -14,6 +14,7 @@ def test_every_plugin_is_looked_at_and_so_are_the_periodic_jobs() -> None:
     assert [(entry["task"], entry.get("args")) for entry in entries] == [
         ("jobs.tick", None),
         ("quota.check", None),
+        ("alerts.check", None),
         ("stats.deliver", ["log"]),
         ("stats.deliver", ["mine"]),
     ]
@@ -29,7 +30,7 @@ def test_a_hint_outlives_the_deliveries_to_other_plugins_before_it() -> None:
 
 
 def test_periodic_jobs_are_done_without_any_plugin() -> None:
-    assert [entry["task"] for entry in beat_schedule([]).values()] == ["jobs.tick", "quota.check"]
+    assert [entry["task"] for entry in beat_schedule([]).values()] == ["jobs.tick", "quota.check", "alerts.check"]
 
 
 def test_quotas_are_looked_at_every_minute_whether_or_not_there_were_any_at_the_start() -> None:
