@@ -10,8 +10,8 @@ from typing import Any
 from llm_one_api.settings.loading import source
 from llm_one_api.settings.schema import Settings
 
-GATEWAY, RELAY, WORKERS, BEAT = "gateway", "relay", "workers", "beat"
-_ALL = (GATEWAY, RELAY, WORKERS, BEAT)
+GATEWAY, RELAY, WORKERS, BEAT, METRICS = "gateway", "relay", "workers", "beat", "metrics"
+_ALL = (GATEWAY, RELAY, WORKERS, BEAT, METRICS)
 
 RESTART: Mapping[str, tuple[str, ...]] = {
     "server.host": (GATEWAY,),
@@ -33,10 +33,10 @@ RESTART: Mapping[str, tuple[str, ...]] = {
     "logging.format": _ALL,
     "redis": _ALL,
     "broker": (RELAY, WORKERS, BEAT),
-    "ledger.url": (GATEWAY, WORKERS),
+    "ledger.url": (GATEWAY, WORKERS, METRICS),
     "ledger.keep_records_days": (WORKERS,),
     "ledger.keep_quarters_days": (WORKERS,),
-    "journal.folder": (GATEWAY, RELAY, WORKERS),
+    "journal.folder": (GATEWAY, RELAY, WORKERS, METRICS),
     "journal.fsync": (GATEWAY,),
     "journal.fsync_interval": (GATEWAY,),
     "journal.segment_bytes": (GATEWAY,),
@@ -47,7 +47,11 @@ RESTART: Mapping[str, tuple[str, ...]] = {
     "journal.keep_acked_bytes": (RELAY,),
     "relay": (RELAY,),
     "delivery": (WORKERS,),
+    "export": (WORKERS,),
     "quota.lease": (GATEWAY, RELAY),
+    "monitoring.prometheus.enabled": (METRICS,),
+    "monitoring.prometheus.host": (METRICS,),
+    "monitoring.prometheus.port": (METRICS,),
 }
 """By path (a section, or one setting): the parts that must be started again for it."""
 
@@ -72,12 +76,12 @@ FOLLOWED = frozenset(
         "quota.when_unavailable",
         "quota.default_output_tokens",
         "rate_limit",
-        "monitoring",
+        "monitoring.prometheus.metrics",
+        "monitoring.prometheus.users",
         "alerts",
-        "export",
     }
 )
-"""What every part takes up that reads it. (The last three can only be off in this version.)"""
+"""What every part takes up that reads it."""
 
 
 _TRIES = 5

@@ -40,17 +40,6 @@ def faults(found: Iterable[tuple[tuple[str | int, ...], str]]) -> ValidationErro
     )
 
 
-def not_landed(feature: str, advice: str = "leave it out") -> AfterValidator:
-    """Refuse every value but nothing and False, because *feature* is not there yet."""
-
-    def refuse(value: Any) -> Any:
-        if value is not None and value is not False:
-            raise fault(f"{feature} not available in this version (has not landed yet); {advice}")
-        return value
-
-    return AfterValidator(refuse)
-
-
 # --- numbers -----------------------------------------------------------------------------------------------------
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from llm_one_api.limits.rules import Rules
 from llm_one_api.plugins.interfaces import LogFile, PluginContext
 from llm_one_api.pricing import PriceList, Pricer
-from llm_one_api.settings.kinds import Expect, Folder, ModelName, TimeZone, fault
+from llm_one_api.settings.alerts import AlertsSettings
+from llm_one_api.settings.export import ExportSettings
+from llm_one_api.settings.kinds import Expect, Folder, ModelName, TimeZone
 from llm_one_api.settings.limits import LimitsSettings, QuotaSettings, RateLimitSettings, rules
 from llm_one_api.settings.links import UpstreamsSettings
 from llm_one_api.settings.models import ModelSettings
+from llm_one_api.settings.monitoring import MonitoringSettings
 from llm_one_api.settings.pricing import PricedName, Prices, entries
 from llm_one_api.settings.sections import (
     BrokerSettings,
@@ -23,7 +26,6 @@ from llm_one_api.settings.sections import (
     JournalSettings,
     LedgerSettings,
     LoggingSettings,
-    MonitoringSettings,
     PluginsSettings,
     RedisSettings,
     RelaySettings,
@@ -43,19 +45,7 @@ def _without_nothing(sections: Any) -> Any:
     return {name: {} if section is None else section for name, section in sections.items()}
 
 
-def _switched_off(feature: str) -> AfterValidator:
-    def refuse(section: dict[str, Any]) -> dict[str, Any]:
-        on = [v for k, v in section.items() if v is not None and (k != "enabled" or str(v).lower() not in _OFF)]
-        if on:
-            raise fault(f"{feature} not available in this version (has not landed yet); leave this section out")
-        return section
-
-    return AfterValidator(refuse)
-
-
-_OFF = {"false", "no", "off", "0"}
 _PLUGIN = Expect("the plugin's own settings, as name: value")
-_EMPTY = Expect("left out")
 PluginSections = Annotated[dict[str, dict[str, Any]], BeforeValidator(_without_nothing), _PLUGIN]
 
 
@@ -88,10 +78,8 @@ class Settings(Section):
     quota: QuotaSettings = QuotaSettings()
     rate_limit: RateLimitSettings = RateLimitSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
-    alerts: Annotated[dict[str, Any], _EMPTY, _switched_off("alerts are")] = Field(default={})
-    """Rules that call somebody; not available in this version."""
-    export: Annotated[dict[str, Any], _EMPTY, _switched_off("the export of a day's statistics is")] = Field(default={})
-    """Files of a day's statistics; not available in this version."""
+    alerts: AlertsSettings = AlertsSettings()
+    export: ExportSettings = ExportSettings()
 
     @property
     def redis_url(self) -> str:
@@ -107,6 +95,11 @@ class Settings(Section):
     def journal_folder(self) -> Path:
         """Where the journal is."""
         return self.journal.folder or self.data_dir / "journal"
+
+    @property
+    def export_to(self) -> str:
+        """Where exports go: a folder or a URL. A secret: it may hold a password."""
+        return self.export.to or str(self.data_dir / "exports")
 
     @property
     def zone(self) -> ZoneInfo:

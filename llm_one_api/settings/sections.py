@@ -39,7 +39,6 @@ from llm_one_api.settings.kinds import (
     SizeOrZero,
     Window,
     fault,
-    not_landed,
 )
 
 S = TypeVar("S", bound="Section")
@@ -221,44 +220,6 @@ class DeliverySettings(Section):
                 field="lease",
             )
         return _ascending(self, "retry_min", "retry_max")
-
-
-def _without_effect(section: S, feature: str, *names: str) -> S:
-    """Refuse a setting of a feature that is not there yet, unless `enabled` beside it says that it is off."""
-    given = [name for name in names if name in section.model_fields_set]
-    if given and "enabled" not in section.model_fields_set:
-        raise fault(
-            f"{feature} not available in this version (has not landed yet); leave it out, or set enabled to false",
-            field=given[0],
-        )
-    return section
-
-
-class PrometheusSettings(Section):
-    """Metrics for Prometheus. Not available in this version."""
-
-    enabled: Annotated[Switch, not_landed("the Prometheus export is", "set it to false")] = False
-    """Whether they are served; must be false in this version."""
-    port: Port = 9090
-    """The port that they are served on."""
-    metrics: Annotated[tuple[str, ...], Expect("a list of names of metrics")] = (
-        "request_total",
-        "request_duration_seconds",
-        "token_usage_total",
-        "error_rate",
-    )
-    """Which of them."""
-
-    @model_validator(mode="after")
-    def _is_off(self) -> PrometheusSettings:
-        return _without_effect(self, "the Prometheus export is", "port", "metrics")
-
-
-class MonitoringSettings(Section):
-    """How others watch the gateway."""
-
-    prometheus: PrometheusSettings = PrometheusSettings()
-    """Metrics for Prometheus."""
 
 
 def _ascending(section: S, low: str, high: str) -> S:

@@ -28,6 +28,7 @@ def check(document: Document) -> None:
     """Put every fault there is into *document*."""
     _check_sample_key(document)
     _check_limits(document)
+    _check_ports(document)
     for model, section in _models(document):
         path = ("models", model)
         _check_fallbacks(document, path, section)
@@ -87,6 +88,16 @@ def _check_limits(document: Document) -> None:
     limited = _at(document.data, ("limits", "models"))
     for name in limited if isinstance(limited, dict) else ():
         _check_model(document, name, ("limits", "models", name))
+
+
+def _check_ports(document: Document) -> None:
+    """Refuse to have two parts listen on one port."""
+    path = ("monitoring", "prometheus", "port")
+    ports = [_at(document.data, where) for where in (("server", "port"), path)]
+    defaults = (Settings().server.port, Settings().monitoring.prometheus.port)
+    server, metrics = (default if port is None else port for port, default in zip(ports, defaults, strict=True))
+    if str(server) == str(metrics) and ports[1] is not None:
+        document.blame(path, "is the same as server.port; give one of the two another")
 
 
 def _check_fallbacks(document: Document, model: Keys, section: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from llm_one_api.limits import windows
 from llm_one_api.limits.money import plain
-from llm_one_api.limits.rules import NO_LIMITS, UNITS, Kind, LimitSet, Rules
+from llm_one_api.limits.rules import NO_LIMITS, UNITS, Kind, LimitSet, Period, Rules, Unit
 from llm_one_api.limits.windows import Calendar
 from llm_one_api.stores.ledger.quotas import Crossing, Quotas, Standing
 from llm_one_api.values import Value
@@ -25,10 +25,34 @@ class Crossed(Value, frozen=True, kw_only=True):
     """With what is added to it for a time. Of a cost: USD."""
 
 
+class QuotaUse(Value, frozen=True, kw_only=True):
+    """What is booked of one quota. Amounts are tokens, requests, or 1e-9 USD."""
+
+    scope: str
+    window: str
+    period: Period
+    unit: Unit
+    used: int
+    limit: int
+    """With what is added to it for a time."""
+
+
 def crossed(quotas: Quotas, rules: Rules, calendar: Calendar, now: float) -> list[Crossed]:
     """Give what was crossed and nobody was told yet: to one of those who ask only."""
-    found = {each.crossing: each for each in _found(_open(quotas, calendar, now), rules, now)}
+    found = {each.crossing: each for use in standings(quotas, rules, calendar, now, late=_LATE) for each in _over(use)}
     return [found[crossing] for crossing in quotas.take_note(list(found))]
+
+
+def standings(quotas: Quotas, rules: Rules, calendar: Calendar, now: float, *, late: float = 0.0) -> Iterator[QuotaUse]:
+    """Tell how the quotas stand of which something is booked, in windows that are open, or were *late* seconds ago."""
+    booked = quotas.standing(
+        {
+            f"{period}:{calendar.at(period, at).label}"
+            for period in ("day", "month", "total")
+            for at in {now - late, now}
+        }
+    )
+    return _uses(booked, rules, now)
 
 
 def limits_of(rules: Rules, scope: str) -> LimitSet:
@@ -44,18 +68,7 @@ def _is_exempt(rules: Rules, kind: Kind, name: str) -> bool:
     return name in {"key": rules.exempt_keys, "user": rules.exempt_users}.get(kind, ())
 
 
-def _open(quotas: Quotas, calendar: Calendar, now: float) -> Standing:
-    """Tell what is booked of the windows that are open, or were until lately."""
-    return quotas.standing(
-        {
-            f"{period}:{calendar.at(period, at).label}"
-            for period in ("day", "month", "total")
-            for at in (now - _LATE, now)
-        }
-    )
-
-
-def _found(standing: Standing, rules: Rules, now: float) -> Iterator[Crossed]:
+def _uses(standing: Standing, rules: Rules, now: float) -> Iterator[QuotaUse]:
     for window, booked in sorted(standing.booked.items()):
         scope, period, _ = windows.parts(window)
         amounts = limits_of(rules, scope).amounts(period)
@@ -63,15 +76,19 @@ def _found(standing: Standing, rules: Rules, now: float) -> Iterator[Crossed]:
             continue
         for unit, used in zip(UNITS, booked, strict=True):
             limit = amounts.counted(unit)
-            if limit is None or used <= 0:
+            if limit is None:
                 continue
             boost = standing.boosts.get(f"{scope}:{period}:{unit}")
             if boost is not None and boost.until_ms > now * 1000:
                 limit += boost.amount
-            for percent in PERCENTS:
-                if used * 100 >= limit * percent:
-                    yield Crossed(
-                        crossing=Crossing(window=window, unit=unit, percent=percent),
-                        used=plain(used, unit),
-                        limit=plain(limit, unit),
-                    )
+            yield QuotaUse(scope=scope, window=window, period=period, unit=unit, used=used, limit=limit)
+
+
+def _over(use: QuotaUse) -> Iterator[Crossed]:
+    for percent in PERCENTS:
+        if use.used > 0 and use.used * 100 >= use.limit * percent:
+            yield Crossed(
+                crossing=Crossing(window=use.window, unit=use.unit, percent=percent),
+                used=plain(use.used, use.unit),
+                limit=plain(use.limit, use.unit),
+            )

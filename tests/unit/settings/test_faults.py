@@ -155,35 +155,52 @@ def test_a_model_that_cannot_be_called_is_a_fault(config: Loader, lines: str, fa
 
 
 @pytest.mark.parametrize(
-    ("text", "path"),
+    ("text", "fault"),
     [
-        ("monitoring: {prometheus: {enabled: yes}}", "monitoring.prometheus.enabled (line 1)"),
-        ("monitoring: {prometheus: {port: 9090}}", "monitoring.prometheus.port (line 1)"),
-        ("monitoring: {prometheus: {metrics: [error_rate]}}", "monitoring.prometheus.metrics (line 1)"),
-        ("alerts: {rules: []}", "alerts (line 1)"),
-        ("export: {enabled: true}", "export (line 1)"),
+        (
+            "monitoring: {prometheus: {metrics: [request_totl]}}",
+            "monitoring.prometheus.metrics (line 1): there is no metric 'request_totl'; did you mean request_total?",
+        ),
+        (
+            "monitoring: {prometheus: {port: 8000}}",
+            "monitoring.prometheus.port (line 1): is the same as server.port; give one of the two another",
+        ),
+        (
+            "monitoring: {prometheus: {host: 'a b'}}",
+            "monitoring.prometheus.host (line 1): must be an address or a host name, without a port or brackets",
+        ),
     ],
 )
-def test_a_setting_whose_feature_has_not_landed_is_named_and_not_ignored(config: Loader, text: str, path: str) -> None:
+def test_metrics_that_cannot_be_served_are_a_fault(config: Loader, text: str, fault: str) -> None:
     faults = config.faults(text)
 
     assert len(faults) == 1
-    assert faults[0].startswith(f"{path}: ")
-    assert "not available in this version" in faults[0]
+    assert faults[0].startswith(fault)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "plugins: {stats: []}",
-        "monitoring: {prometheus: {enabled: off, port: 9090, metrics: [request_total, error_rate]}}",
-        "pricing: {}\nalerts:\nexport: {enabled: no}",
-    ],
-)
-def test_what_asks_for_nothing_that_has_not_landed_is_harmless(config: Loader, text: str) -> None:
+@pytest.mark.parametrize("text", ["plugins: {stats: []}", "pricing: {}\nalerts:\nexport:\nmonitoring:"])
+def test_a_section_with_nothing_in_it_is_harmless(config: Loader, text: str) -> None:
     settings = config(text)
 
     assert not settings.monitoring.prometheus.enabled
+
+
+def test_the_founding_documents_metrics_are_chosen_by_their_short_names(config: Loader) -> None:
+    text = """
+monitoring:
+  prometheus:
+    enabled: true
+    port: 9090
+    metrics:
+      - request_total
+      - request_duration_seconds
+      - token_usage_total
+      - error_rate
+"""
+    settings = config(text).monitoring.prometheus
+
+    assert (settings.enabled, settings.port) == (True, 9090)
+    assert settings.metrics == ("request_total", "request_duration_seconds", "token_usage_total", "error_rate")
 
 
 def test_a_secret_is_in_no_fault(config: Loader) -> None:
