@@ -18,14 +18,17 @@ from llm_one_api.books.closing import close_periods
 from llm_one_api.books.jobs import Done, Job, Period
 from llm_one_api.books.quotas.check import QuotaCheck
 from llm_one_api.books.reports.alerts.rules import Alerting
+from llm_one_api.books.reports.export.days import Wish, export_late, export_period
+from llm_one_api.books.reports.export.remote import target_of
+from llm_one_api.books.reports.export.target import Target
 from llm_one_api.books.retention import Keeping, quarters_since, retain
 from llm_one_api.limits.rules import Rules
 from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.memory import MemoryStatsPlugin
-from llm_one_api.settings import Settings
+from llm_one_api.settings import Settings, masked
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.limits import LimitStore
-from llm_one_api.timetable import ALERTS, QUOTA_CHECK, planned
+from llm_one_api.timetable import ALERTS, EXPORT, EXPORT_LATE, LATE_RECORDS, QUOTA_CHECK, planned
 
 
 class Means(Protocol):
@@ -79,6 +82,25 @@ def _close(settings: Settings, means: Means, _period: Period) -> Done:
     return close_periods(means.ledger.closing, settings.zone, means.ledger.job_runs.now())
 
 
+def _export(settings: Settings, means: Means, period: Period) -> Done:
+    return export_period(means.ledger, _wish(settings), period)
+
+
+def _export_late(settings: Settings, means: Means, _period: Period) -> Done:
+    return export_late(means.ledger, _wish(settings), means.ledger.job_runs.now() - LATE_RECORDS)
+
+
+def _wish(settings: Settings) -> Wish:
+    export = settings.export
+    return Wish(
+        target=_exports(settings), zone=settings.zone, formats=export.formats, look_back=export.look_back_days
+    )  # fmt: skip
+
+
+def _exports(settings: Settings) -> Target:
+    return target_of(settings.export_to, settings.export.storage_options, masked)
+
+
 def _audit(settings: Settings, means: Means, period: Period) -> Done:
     memory = None
     if "memory" in settings.plugins.stats:
@@ -93,6 +115,7 @@ def _audit(settings: Settings, means: Means, period: Period) -> Done:
         memory=memory,
         journal=settings.journal_folder,
         limits=means.patient_limits if means.limit_rules().have_quotas else None,
+        exports=partial(_exports, settings) if settings.export.enabled else None,
         zone=settings.zone,
     )
     try:
@@ -105,6 +128,8 @@ def _audit(settings: Settings, means: Means, period: Period) -> Done:
 _EACH_PERIOD: Mapping[str, Callable[[Settings, Means, Period], Done]] = {
     "retention": _retain,
     "sums": _close,
+    EXPORT: _export,
+    EXPORT_LATE: _export_late,
     "audit": _audit,
 }
 _EACH_MINUTE: Mapping[str, Callable[[Settings, Means], Done]] = {ALERTS: check_alerts, QUOTA_CHECK: check_quotas}

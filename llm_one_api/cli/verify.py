@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import msgspec
 from llm_one_api.books.audit.audit import UNCHECKED, Checked, Report, audit
 from llm_one_api.books.audit.check import Context, Difference, Findings
 from llm_one_api.books.jobs import day_of
+from llm_one_api.books.reports.export.remote import target_of
 from llm_one_api.books.retention import quarters_since
 from llm_one_api.cli import days, embedded_valkey
 from llm_one_api.cli.opening import config_option, ledger_of, settings_of, with_redis_of_up
@@ -40,7 +42,7 @@ _WORDS = {"agrees": "agree", "unchecked": "NOT CHECKED", "elsewhere": "not here"
 @click.option("--repair", is_flag=True, help="Put right what can be, and look again.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(config: Path | None, day: date | None, repair: bool, as_json: bool) -> None:
-    """Compare the journal, the records, the sums, the quotas and the live statistics with each other.
+    """Compare the journal, the records, the sums, the quotas, the live statistics and the exports with each other.
 
     Needs the ledger and, for quotas and live statistics, Redis; no broker, no worker. Safe beside running parts.
     Calls are compared on the machine on whose disk the journal is.
@@ -103,6 +105,7 @@ def _context(
         memory=memory,
         journal=settings.journal_folder,
         limits=limits,
+        exports=partial(target_of, settings.export_to, settings.export.storage_options, masked),
         zone=settings.zone,
         price=_priced(settings),
     )

@@ -214,7 +214,7 @@ def test_however_many_ticks_come_each_job_runs_once_for_its_period(installed: Pr
     assert done[0].result == {"records": 0, "quarters": 0}
     assert done[1].result["checks"] == {
         "segments": "agrees", "sequence": "agrees", "rollups": "agrees", "quotas": "agrees", "memory": "agrees",
-        "set aside": "told",
+        "periods": "agrees", "exports": "elsewhere", "set aside": "told",
     }  # fmt: skip
     assert [tuple(each) for each in tries] == [("audit", 1), ("retention", 1)]
 

@@ -3,6 +3,6 @@
 check       what a check is
 audit       the list of checks, and running them
 daily       the job for the day that is over
-segments, sequence, rollups, quotas, memory, set_aside    the checks; `docs/audit.md` says what a difference means
+segments, sequence, rollups, quotas, memory, exports, set_aside    the checks; what a difference means: `docs/audit.md`
 journal     a way through a journal folder, for `segments`
 """

@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from llm_one_api.books.audit.check import Check, Context, Findings
+from llm_one_api.books.audit.exports import ExportsCheck
 from llm_one_api.books.audit.memory import MemoryCheck
+from llm_one_api.books.audit.periods import PeriodsCheck
 from llm_one_api.books.audit.quotas import QuotasCheck
 from llm_one_api.books.audit.rollups import RollupsCheck
 from llm_one_api.books.audit.segments import SegmentsCheck
@@ -16,7 +18,8 @@ from llm_one_api.books.audit.set_aside import SetAsideCheck
 from llm_one_api.values import Value
 
 CHECKS: tuple[Check, ...] = (
-    SegmentsCheck(), SequenceCheck(), RollupsCheck(), QuotasCheck(), MemoryCheck(), SetAsideCheck(),
+    SegmentsCheck(), SequenceCheck(), RollupsCheck(), PeriodsCheck(), QuotasCheck(), MemoryCheck(), ExportsCheck(),
+    SetAsideCheck(),
 )  # fmt: skip
 """A check is a file and a place in this row. Repairs go in this order: first records, then what is made of them."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo
 
+from llm_one_api.books.reports.export.target import Target
 from llm_one_api.plugins.memory import MemoryStatsPlugin
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.limits import LimitStore
@@ -89,6 +90,8 @@ class Context:
     """This machine's folder, be it there or not."""
     limits: LimitStore | None = None
     """None: no quota is set, or none is looked after because `llm-one-api up` does not run."""
+    exports: Callable[[], Target] | None = None
+    """Opens the place of exports, or raises TargetError; None: there is none."""
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     """The one time zone, by which days and months are told."""
     price: Callable[[UsageRecord], UsageRecord] = lambda record: record
