@@ -10,6 +10,8 @@ import signal
 import smtplib
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -92,12 +94,17 @@ class Answer:
         self.retry_after = retry_after
         self.refusal = refusal
 
+    @property
+    def is_good(self) -> bool:
+        """Whether it takes what was sent."""
+        return self.status in _OK and not self.refusal
+
 
 def _of(answer: Answer) -> Outcome:
-    if answer.status in _OK:
-        if answer.refusal:
-            return Outcome(ok=False, error=f"refused with code {answer.refusal}")
+    if answer.is_good:
         return Outcome(ok=True)
+    if answer.status in _OK:
+        return Outcome(ok=False, error=f"refused with code {answer.refusal}")
     after = answer.retry_after or ""
     return Outcome(
         ok=False,
@@ -111,11 +118,6 @@ def _notify(channel: Channel, message: Message) -> Outcome:
     """Have Apprise send it, and judge by what was answered to it: it tells nothing but whether it went well."""
     from apprise import Apprise, AppriseAsset, NotifyType
 
-    answers: list[Answer] = []
-    replies: list[int] = []
-    failures: list[Exception] = []
-    _watch_http(answers, failures)
-    _watch_smtp(replies, failures)
     asset = AppriseAsset(
         app_id="LLM One API",
         app_desc="LLM One API",
@@ -136,33 +138,66 @@ def _notify(channel: Channel, message: Message) -> Outcome:
     kind = {"info": NotifyType.INFO, "warning": NotifyType.WARNING, "critical": NotifyType.FAILURE}[message.severity]
     if message.kind == "resolved":
         kind = NotifyType.SUCCESS
-    went_well = service.notify(body=message.body, title=message.title, notify_type=kind, body_format="text")
-    refused = next((answer for answer in reversed(answers) if answer.status not in _OK or answer.refusal), None)
+    seen = Seen()
+    with _seeing(seen):
+        went_well = service.notify(body=message.body, title=message.title, notify_type=kind, body_format="text")
+    refused = next((answer for answer in reversed(seen.answers) if not answer.is_good), None)
     if went_well and (refused is None or not refused.refusal):
         return Outcome(ok=True)
     if refused is not None:
         return _of(refused)
-    refusal = next((code for code in reversed(replies) if code >= _SMTP_LATER), None)
-    if refusal is not None:
-        return Outcome(ok=False, error=f"SMTP {refusal}", permanent=refusal >= _SMTP_NEVER)
-    if failures:
-        return Outcome(ok=False, error=_name(failures[-1]))
-    return Outcome(ok=False, error="refused")
+    code = next((code for code in reversed(seen.replies) if code >= _SMTP_LATER), None)
+    if code is not None:
+        return Outcome(ok=False, error=f"SMTP {code}", permanent=code >= _SMTP_NEVER)
+    return Outcome(ok=False, error=_name(seen.failures[-1]) if seen.failures else "refused")
 
 
-def _watch_http(answers: list[Answer], failures: list[Exception]) -> None:
-    ask = requests.Session.send
+class Seen:
+    """What was answered while a library sent something."""
 
-    def send(session: requests.Session, request: Any, **options: Any) -> requests.Response:
+    def __init__(self) -> None:
+        """Have seen nothing yet."""
+        self.answers: list[Answer] = []
+        self.replies: list[int] = []
+        """Of an SMTP server."""
+        self.failures: list[Exception] = []
+
+
+@contextmanager
+def _seeing(seen: Seen) -> Iterator[None]:
+    """Look over the shoulder of `requests` and `smtplib` for the length of a block."""
+    send, getreply, connect = requests.Session.send, smtplib.SMTP.getreply, smtplib.SMTP.connect
+
+    def sent(session: requests.Session, request: Any, **options: Any) -> requests.Response:
         try:
-            answer = ask(session, request, **options)
+            answer = send(session, request, **options)
         except requests.RequestException as error:
-            failures.append(error)
+            seen.failures.append(error)
             raise
-        answers.append(Answer(answer.status_code, answer.headers.get("retry-after"), _refusal(answer)))
+        seen.answers.append(Answer(answer.status_code, answer.headers.get("retry-after"), _refusal(answer)))
         return answer
 
-    requests.Session.send = send  # type: ignore[method-assign,assignment]
+    def replied(connection: smtplib.SMTP) -> tuple[int, bytes]:
+        code, text = getreply(connection)
+        seen.replies.append(code)
+        return code, text
+
+    def connected(connection: smtplib.SMTP, *where: Any, **named: Any) -> tuple[int, bytes]:
+        try:
+            return connect(connection, *where, **named)
+        except OSError as error:
+            seen.failures.append(error)
+            raise
+
+    requests.Session.send = sent  # type: ignore[method-assign,assignment]
+    smtplib.SMTP.getreply = replied  # type: ignore[method-assign,assignment]
+    smtplib.SMTP.connect = connected  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        requests.Session.send = send  # type: ignore[method-assign]
+        smtplib.SMTP.getreply = getreply  # type: ignore[method-assign]
+        smtplib.SMTP.connect = connect  # type: ignore[method-assign]
 
 
 def _refusal(answer: requests.Response) -> int:
@@ -175,25 +210,6 @@ def _refusal(answer: requests.Response) -> int:
         return 0
     code = said.get(_REFUSED) if isinstance(said, dict) else None
     return code if isinstance(code, int) else 0
-
-
-def _watch_smtp(replies: list[int], failures: list[Exception]) -> None:
-    ask, connect = smtplib.SMTP.getreply, smtplib.SMTP.connect
-
-    def getreply(connection: smtplib.SMTP) -> tuple[int, bytes]:
-        code, text = ask(connection)
-        replies.append(code)
-        return code, text
-
-    def connected(connection: smtplib.SMTP, *where: Any, **named: Any) -> tuple[int, bytes]:
-        try:
-            return connect(connection, *where, **named)
-        except OSError as error:
-            failures.append(error)
-            raise
-
-    smtplib.SMTP.getreply = getreply  # type: ignore[method-assign,assignment]
-    smtplib.SMTP.connect = connected  # type: ignore[method-assign,assignment]
 
 
 def _name(error: Exception) -> str:

@@ -31,8 +31,9 @@ def key_of(secret: str) -> bytes:
     """Read a secret as it is handed out: `whsec_` and base64. Raises ValueError, which does not show it."""
     if not secret.startswith(PREFIX):
         raise ValueError("no webhook secret")
+    text = secret.removeprefix(PREFIX).rstrip("=")
     try:
-        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except binascii.Error:
         raise ValueError("no webhook secret") from None
     if not LEAST <= len(key) <= MOST:

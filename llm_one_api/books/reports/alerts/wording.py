@@ -123,7 +123,7 @@ def _title(kind: str, told: Mapping[str, Any]) -> str:
 def _lines(kind: str, told: Mapping[str, Any]) -> Iterator[str]:
     metric = told["metric"]
     figure = f"{_NAMES.get(metric, metric)}: {shown(metric, told['value'])}"
-    yield figure if metric == "upstream_down" else f"{figure} (limit {shown(metric, told['above'])})"
+    yield figure if metric == "upstream_down" else f"{figure}, limit {shown(metric, told['above'])}"
     if told["window_seconds"]:
         calls = "" if told["requests"] is None else f", {told['requests']:,} calls"
         yield f"in the last {span(told['window_seconds'])}{calls}"
