@@ -72,9 +72,9 @@ class Reader:
             raise NotUnderstood(self.faults)
 
     def text(self, name: str) -> str | None:
-        """Give a value; None: none is given, or it is empty."""
+        """Give a value; None: none is given."""
         values = self._given.get(name)
-        return values[0] or None if values else None
+        return values[0] if values else None
 
     def zone(self, name: str, default: ZoneInfo) -> ZoneInfo:
         """Read the name of a time zone."""

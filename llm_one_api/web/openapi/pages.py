@@ -27,6 +27,7 @@ _MODEL = in_path("model", "A model's name.", "gpt-4o-mini")
 _ANY: Schema = {"type": ["object", "null"], "description": "Null: it cannot be told just now."}
 _SEEN: Mapping[str, Schema] = {"at": or_null(TIME), "window": COUNT, "processes": COUNT, "alone": BOOLEAN}
 _TOTALS: Schema = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
+_TIME: Schema = {"type": "string", "anyOf": [{"format": "date-time"}, {"maxLength": 0}]}
 _NOT_READY = {
     "503": {
         "description": "No call should be sent here now.",
@@ -82,8 +83,8 @@ PATHS: Mapping[str, Any] = {
             }
         ),
         parameters=[
-            query("since", "The begin, included; else 24 hours before `until`.", TIME),
-            query("until", "The end, not included; else now.", TIME),
+            query("since", "The begin, included; else 24 hours before `until`.", _TIME),
+            query("until", "The end, not included; else now.", _TIME),
             query("limit", "How many of the newest calls.", {"type": "integer", "minimum": 0, "maximum": 500}),
         ],
         fails=["400", "503"],

@@ -20,6 +20,7 @@ _SAYS = {
     "401": "The key is wrong or missing.",
     "403": "The page is for keys with `admin: true`.",
     "404": "There is no such thing, or not for this key.",
+    "414": "What is asked for is longer than a request may be.",
     "429": "Too many requests without a valid key came from this address.",
     "503": "What the page is read from does not answer just now.",
 }
@@ -82,7 +83,7 @@ def page(
     content: dict[str, Any] = {"application/json": {"schema": tells}}
     if csv:
         content["text/csv"] = {"schema": TEXT}
-    statuses = sorted([*fails, *(("401", "429") if key else ())])
+    statuses = sorted([*fails, *(("401", "429") if key else ()), *(("414",) if parameters else ())])
     operation: dict[str, Any] = {
         "operationId": name,
         "summary": says,
