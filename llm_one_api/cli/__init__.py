@@ -12,6 +12,7 @@ COMMANDS = {
     "reload": "Have what runs here take up the changed config.",
     "relay": "Send the journal's records to the workers.",
     "db": "Create or upgrade the ledger's tables.",
+    "stats": "Show usage, who is on top, peak hours, single calls, and what is live.",
     "prices": "List calls without a cost, and give them one.",
     "plugins": "Tell how far the stats plugins are, and set one back.",
     "deadletter": "Look after records that were set aside.",
