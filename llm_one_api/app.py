@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -14,15 +15,18 @@ from flask.sessions import SessionInterface
 from werkzeug.wrappers import Response
 
 from llm_one_api import logs
+from llm_one_api.books.overdue import overdue
 from llm_one_api.plugins import manager, memory
 from llm_one_api.renewing import Renewal
 from llm_one_api.serving import Draft, Kept, serving
 from llm_one_api.settings import Settings, load
 from llm_one_api.settings.applying import GATEWAY
 from llm_one_api.stores.counters import connect
+from llm_one_api.stores.gateways import GatewayStore
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.upstreams import UpstreamStore
 from llm_one_api.stores.upstreams.messages import Told
+from llm_one_api.timetable import planned
 from llm_one_api.web import balancers, calls, door, errors, health, models, pipeline, stats, usage
 from llm_one_api.web.analysis import pages as analysis
 from llm_one_api.web.current import Current
@@ -32,6 +36,7 @@ from llm_one_api.web.openapi import document as openapi
 from llm_one_api.web.own_relay import LIFELINE
 from llm_one_api.web.proxy import Proxy
 from llm_one_api.web.reloading import Reloading
+from llm_one_api.web.telling import Telling
 
 
 class NoSessions(SessionInterface):
@@ -94,6 +99,18 @@ def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
         set_aside=ledger.pipeline.set_aside,
         zone=settings.zone,
         limits=lambda: None if current.serving.rules.are_none else limiting,
+        overdue=partial(overdue, ledger.job_runs, planned(settings), settings.zone, since=datetime.now(UTC)),
+    )
+
+    telling = Telling(
+        GatewayStore(settings.redis_url, settings.redis.key_prefix),
+        lambda: {
+            "auth_failures invalid_key": kept.floods.failed,
+            "auth_failures flood": kept.floods.turned_away,
+            "unlimited_requests": limiting.without,
+        },
+        lookout,
+        settings.journal_folder,
     )
 
     app = Gateway("llm_one_api", static_folder=None)
@@ -113,9 +130,10 @@ def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
             "limits": lambda: lookout.look_at_limits(lambda: limiting.are_whole(current.serving.rules)),
         },
         chores=[kept.pools.close_idle],
-        beginnings=[limiting.start, kept.sharing.start, kept.probing.start, reloading.start],
+        beginnings=[limiting.start, kept.sharing.start, kept.probing.start, telling.start, reloading.start],
         endings=[
             reloading.stop,
+            telling.stop,
             kept.probing.stop,
             kept.counts.settle,
             kept.estimator.stop,

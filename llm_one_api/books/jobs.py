@@ -31,10 +31,6 @@ RUN_FOR = 60.0
 """Seconds after which a tick begins with no other job: there is a next tick, and others want the process too."""
 CATCH_UP = timedelta(days=7)
 """How far back missed periods are made up for."""
-_GRACE: Mapping[str, timedelta] = {
-    "minute": timedelta(minutes=5), "hour": timedelta(minutes=30), "day": timedelta(minutes=30),
-}  # fmt: skip
-"""How late something may be until it is overdue: of a period, longer than all its tries take."""
 
 
 class Period(Value, frozen=True, kw_only=True):
@@ -83,29 +79,11 @@ class Run(Protocol):
 R = TypeVar("R", bound=Run)
 
 
-class LastRun(Protocol):
-    """What came of a run that is over with."""
-
-    @property
-    def finished_at(self) -> datetime:
-        """When that was."""
-
-
 class Clock(Protocol):
     """What tells the time that all processes share."""
 
     def now(self) -> datetime:
         """Tell it."""
-
-
-class History(Protocol):
-    """What is known of runs that are over with."""
-
-    def finished(self, job: str, since: datetime) -> set[datetime]:
-        """Tell which periods of a job are over with."""
-
-    def last(self, job: str) -> LastRun | None:
-        """Tell of the newest."""
 
 
 class Notes(Clock, Protocol):
@@ -178,21 +156,6 @@ def due(runs: Runs[R], job: Planned, zone: ZoneInfo) -> list[Period]:
         wanted += takewhile(lambda period: period.start >= begun and period.end > since, found)
     finished = runs.finished(job.name, wanted[-1].start)
     return [period for period in reversed(wanted) if period.start not in finished]
-
-
-def is_overdue(history: History, job: Planned, zone: ZoneInfo, now: datetime, since: datetime | None = None) -> bool:
-    """Tell whether *job* ought to have been done by now, and was not.
-
-    *since* is when there could first be somebody to do it, such as our own start; None: long ago.
-    """
-    grace = _GRACE[job.every]
-    if since is not None and now - since <= grace:
-        return False
-    if job.every == "minute":
-        last = history.last(job.name)
-        return last is None or now - last.finished_at > grace
-    newest = next(periods(job.every, zone, now - job.delay - grace))
-    return not history.finished(job.name, newest.start)
 
 
 def noted(

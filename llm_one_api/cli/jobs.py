@@ -12,7 +12,8 @@ import click
 import msgspec
 import redis
 
-from llm_one_api.books.jobs import Done, Job, Period, Planned, by_hand, is_overdue, noted, period_named
+from llm_one_api.books.jobs import Done, Job, Period, Planned, by_hand, noted, period_named
+from llm_one_api.books.overdue import is_overdue
 from llm_one_api.books.reports.alerts.rules import Alerting
 from llm_one_api.cli.opening import config_option, ledger_of, settings_of, with_redis_of_up
 from llm_one_api.cli.table import cell, table

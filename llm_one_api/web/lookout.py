@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,8 @@ LATE_SECONDS = 60.0
 """Records that are not in the ledger after so long are late."""
 STALE_SECONDS = 15.0
 """What a relay told so long ago is no longer true: it tells every second."""
+JOBS_SECONDS = 30.0
+"""How often it is looked which jobs are overdue."""
 LOSS_SECONDS = 3600.0
 """For how long a loss is something to look at."""
 
@@ -42,6 +44,8 @@ class Figures(Value, frozen=True, kw_only=True):
     """Since when limits cannot be relied on here: their store is away, or has lost the counters of quotas."""
     admitted_without_limits: int | None = None
     """Calls that this process has admitted meanwhile. None: there are no limits."""
+    overdue_jobs: tuple[str, ...] | None = None
+    """Periodic jobs that ought to have been done by now."""
 
 
 class Limits(Protocol):
@@ -64,11 +68,12 @@ class Lookout:
         set_aside: Callable[[], SetAside],
         zone: ZoneInfo,
         limits: Callable[[], Limits | None] = lambda: None,
+        overdue: Callable[[], Sequence[str]] = lambda: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Look at nothing yet. *journal* is told when more than *max_bytes* waits in *folder*.
 
-        *limits* gives those that there are now.
+        *set_aside* and *overdue* ask the ledger. *limits* gives those that there are now.
         """
         self.journal = journal
         self._folder = folder
@@ -83,6 +88,9 @@ class Lookout:
         self.last_told: RelayStatus | None = None
         """What a relay told last, however long ago."""
         self._set_aside: SetAside | None = None
+        self._ask_overdue = overdue
+        self._overdue: tuple[str, ...] | None = None
+        self._overdue_at = 0.0
 
     def look_at_disk(self) -> None:
         """Measure what waits, and read what the relay tells. Blocks. Raises OSError."""
@@ -95,11 +103,14 @@ class Lookout:
         self.journal.limit(over=self.max_bytes is not None and self.waiting.bytes >= self.max_bytes)
 
     def look_at_ledger(self) -> None:
-        """Count what was set aside. Blocks. Raises what the database raises."""
+        """Count what was set aside, and see which jobs are overdue. Blocks. Raises what the database raises."""
         try:
             self._set_aside = self._ask()
+            now = self._clock()
+            if self._overdue is None or abs(now - self._overdue_at) >= JOBS_SECONDS:
+                self._overdue, self._overdue_at = tuple(self._ask_overdue()), now
         except Exception:
-            self._set_aside = None
+            self._set_aside = self._overdue = None
             raise
 
     def look_at_limits(self, are_whole: Callable[[], bool]) -> None:
@@ -138,6 +149,7 @@ class Lookout:
             unsettled=None if relay is None or limits is None else relay.unsettled,
             limits_away_since=None if since is None else self.local(datetime.fromtimestamp(since, UTC)),
             admitted_without_limits=None if limits is None else limits.without,
+            overdue_jobs=self._overdue,
         )
 
     def because(self) -> list[str]:
@@ -145,6 +157,7 @@ class Lookout:
         now, relay, aside = self._clock(), self.relay, self._set_aside
         lost_at = None if self.last_told is None else self.last_told.lost_at
         found = {
+            "job_overdue": bool(self._overdue),
             "dead_letters": aside is not None and aside.dead_letters > 0,
             "journal_full": self.journal.full,
             "lost_records": self.journal.lost_untold > 0

@@ -124,6 +124,7 @@ class Telling:
             there=there,
             unsettled=settling.unsettled if settling else 0,
             limits_away_since=self._away_since(settling.link, now) if settling else None,
+            unacked_records=sum(batch.count for batch in (*window.batches, *cutter.growing)),
         )
 
     def _away_since(self, link: Link, now: float) -> datetime | None:

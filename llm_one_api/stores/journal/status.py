@@ -77,6 +77,8 @@ class RelayStatus(Value, frozen=True, kw_only=True):
     unsettled: int = 0
     """Calls that have ended and are not yet charged to their quotas in the limit store."""
     limits_away_since: datetime | None = None
+    unacked_records: int | None = None
+    """Records that are not acked, as far as the journal was read. None: a relay of a version before tells it."""
 
     @property
     def figures(self) -> Figures:

@@ -36,6 +36,7 @@ FIGURES = {
     "unsettled": None,
     "limits_away_since": None,
     "admitted_without_limits": None,
+    "overdue_jobs": None,
 }
 
 

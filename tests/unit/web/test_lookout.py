@@ -52,6 +52,8 @@ class Seen:
         self.journal = Journal(folder)
         self.aside: SetAside | None = NOTHING
         self.now = AT
+        self.overdue: list[str] = []
+        self.asked = 0
         self.lookout = Lookout(
             self.journal,
             folder,
@@ -59,6 +61,7 @@ class Seen:
             set_aside=self._set_aside,
             zone=ZoneInfo("Asia/Shanghai"),
             limits=lambda: limits,
+            overdue=self._overdue,
             clock=self._clock,
         )
 
@@ -69,6 +72,10 @@ class Seen:
         if self.aside is None:
             raise ConnectionError
         return self.aside
+
+    def _overdue(self) -> list[str]:
+        self.asked += 1
+        return self.overdue
 
     def look(self, relay: RelayStatus | None = FINE, **changes: Any) -> Lookout:
         """Look, when a relay has just told *relay* with *changes*."""
@@ -108,8 +115,23 @@ def test_where_all_is_well_there_is_nothing_to_look_at(seen: Seen) -> None:
     size = sum(path.stat().st_size for path in seen.folder.glob("*.seg"))
     assert lookout.because() == []
     assert lookout.figures() == Figures(
-        journal_bytes=size, relay_lag=0.0, oldest_unacked=None, dead_letters=0, lost_records=0, refused_records=0
-    )
+        journal_bytes=size, relay_lag=0.0, oldest_unacked=None, dead_letters=0, lost_records=0, refused_records=0,
+        overdue_jobs=(),
+    )  # fmt: skip
+
+
+def test_a_job_that_is_overdue_is_named_and_looked_for_seldom(seen: Seen) -> None:
+    seen.overdue = ["audit"]
+
+    first = seen.look().because()
+    seen.overdue = []
+    second, told = seen.look().because(), seen.lookout.figures().overdue_jobs
+    asked = seen.asked
+    seen.now += timedelta(seconds=31)
+    third = seen.look().because()
+
+    assert (first, second, third) == (["job_overdue"], ["job_overdue"], [])
+    assert (told, asked) == (("audit",), 1)
 
 
 def test_a_record_that_waits_is_told_with_its_time_in_the_zone(seen: Seen) -> None:

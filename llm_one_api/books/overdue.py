@@ -1,0 +1,58 @@
+"""Tells which periodic jobs ought to have been done by now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from llm_one_api.books.jobs import Clock, Planned, periods
+
+_GRACE: Mapping[str, timedelta] = {
+    "minute": timedelta(minutes=5), "hour": timedelta(minutes=30), "day": timedelta(minutes=30),
+}  # fmt: skip
+"""How late something may be until it is overdue: of a period, longer than all its tries take."""
+
+
+class LastRun(Protocol):
+    """What came of a run that is over with."""
+
+    @property
+    def finished_at(self) -> datetime:
+        """When that was."""
+
+
+class History(Protocol):
+    """What is known of runs that are over with."""
+
+    def finished(self, job: str, since: datetime) -> set[datetime]:
+        """Tell which periods of a job are over with."""
+
+    def last(self, job: str) -> LastRun | None:
+        """Tell of the newest."""
+
+
+class Looked(Clock, History, Protocol):
+    """What tells which jobs are overdue."""
+
+
+def is_overdue(history: History, job: Planned, zone: ZoneInfo, now: datetime, since: datetime | None = None) -> bool:
+    """Tell whether *job* ought to have been done by now, and was not.
+
+    *since* is when there could first be somebody to do it, such as our own start; None: long ago.
+    """
+    grace = _GRACE[job.every]
+    if since is not None and now - since <= grace:
+        return False
+    if job.every == "minute":
+        last = history.last(job.name)
+        return last is None or now - last.finished_at > grace
+    newest = next(periods(job.every, zone, now - job.delay - grace))
+    return not history.finished(job.name, newest.start)
+
+
+def overdue(runs: Looked, planned: Iterable[Planned], zone: ZoneInfo, *, since: datetime | None = None) -> list[str]:
+    """Name those of *planned* that ought to have been done by now."""
+    now = runs.now()
+    return [each.name for each in planned if is_overdue(runs, each, zone, now, since)]
