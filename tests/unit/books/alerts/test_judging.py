@@ -52,12 +52,14 @@ def play(one: Rule, figures: list[Any], silent: range = range(0), step: timedelt
         ({"hold": 2}, [6, 6, 6, 1], "ppfr", ["2 firing", "3 resolved"]),
         ({"hold": 2}, [6, 6, 5, 6, 6, 6], "pp-ppf", ["5 firing"]),
         ({"resolve_at": 3}, [6, 5, 4, 3, 4, 6], "fffrrf", ["0 firing", "3 resolved", "5 firing"]),
-        ({"cooldown": 3}, [6, 1, 6, 6, 1], "frffr", ["0 firing", "1 resolved", "(2 firing: cooldown)", "3 firing", "4 resolved"]),
-        ({"cooldown": 9}, [6, 1, 6, 1, 1], "frfrr", ["0 firing", "1 resolved", "(2 firing: cooldown)", "(3 resolved: untold)"]),
+        ({"cooldown": 3}, [6, 1, 6, 6, 1], "frffr",
+         ["0 firing", "1 resolved", "(2 firing: cooldown)", "3 firing", "4 resolved"]),
+        ({"cooldown": 9}, [6, 1, 6, 1, 1], "frfrr",
+         ["0 firing", "1 resolved", "(2 firing: cooldown)", "(3 resolved: untold)"]),
         ({"cooldown": 9, "hold": 1}, [6, 6, 1, 6, 1], "pfrpr", ["1 firing", "2 resolved"]),
         ({"repeat": 2}, [6] * 6, "ffffff", ["0 firing", "2 repeat", "4 repeat"]),
     ],
-    ids=["above and at", "for", "for begins anew", "hysteresis", "cooldown", "told nothing of an end", "pending", "repeat"],
+    ids=["above and at", "for", "for begins anew", "hysteresis", "cooldown", "untold", "pending", "repeat"],
 )  # fmt: skip
 def test_figures_become_states(changes: dict[str, Any], figures: list[Any], states: str, events: list[str]) -> None:
     assert play(rule(**changes), figures) == (states, events)

@@ -150,7 +150,7 @@ def test_a_webhook_is_signed_and_says_who_it_is(web: responses.RequestsMock) -> 
 
     [call] = web.calls
     headers = {name.lower(): value for name, value in call.request.headers.items()}
-    assert Webhook(SECRET).verify(call.request.body, headers) == {"type": "alert.firing"}
+    assert Webhook(SECRET).verify(call.request.body or b"", headers) == {"type": "alert.firing"}
     assert headers["webhook-id"] == "msg_77"
     assert headers["content-type"] == "application/json"
     assert headers["user-agent"] == "llm-one-api"

@@ -48,7 +48,7 @@ def test_while_a_secret_is_replaced_both_fit() -> None:
     "secret", ["", "whsec_", "whsec_AAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "whsec_" + "!" * 40, "whsec_" + "A" * 99]
 )
 def test_what_is_no_secret_is_refused_unshown(secret: str) -> None:
-    with pytest.raises(ValueError, match="secret|too short") as caught:
+    with pytest.raises(ValueError, match=r"secret|too short") as caught:
         signing.key_of(secret)
 
     assert not secret or secret not in str(caught.value)
