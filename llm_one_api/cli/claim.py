@@ -52,8 +52,8 @@ def claimed(data_dir: Path) -> Iterator[None]:
         os.close(file)
 
 
-def check_free(host: str, port: int) -> None:
-    """Fail if something else listens there, or nothing can."""
+def check_free(host: str, port: int, change: str = "--port (or server.port in the config)") -> None:
+    """Fail if something else listens there, or nothing can; *change* says what to set then."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
@@ -64,7 +64,7 @@ def check_free(host: str, port: int) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise click.ClickException(
-            f"cannot listen on {host} port {port}: {reason}. Choose another with --port (or server.port in the config)"
+            f"cannot listen on {host} port {port}: {reason}. Choose another with {change}"
         ) from None
 
 

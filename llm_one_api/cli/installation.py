@@ -29,7 +29,7 @@ NOTICE = 15.0
 BEYOND_DRAIN = (1.5, 4.5, 5.5, 6.5, 7.0)
 """By when each step of a stop is over: seconds after `server.drain_timeout`, counted from the signal.
 
-The gateway; the relay; the delivery of what is left; beat and the workers; Valkey. With the default of 8 s: 15 s.
+The gateway; the relay; the delivery of what is left; beat, the workers and the rest; Valkey. With the default of 8 s: 15 s.
 """
 
 
@@ -75,6 +75,8 @@ class Installation:
         self._supervisor.start(parts.worker(parts.INGEST, "ingest", 1, self._env, self.run))
         self._supervisor.start(parts.worker(parts.DELIVER, "deliver,jobs", 2, self._env, self.run))
         self._supervisor.start(parts.beat(self._env, self.run))
+        if self.settings.monitoring.prometheus.enabled:
+            self._supervisor.start(parts.metrics(self._env))
         return self._wait(self._missing)
 
     def keep(self, reload: Callable[[], None]) -> None:
@@ -99,7 +101,7 @@ class Installation:
             end_relay(self.settings.journal_folder, supervisor.wait, by[1])
             supervisor.clear(gateway)
             self._memory.end(max(1.0, by[2] - time.monotonic()))
-            supervisor.stop(parts.BEAT, *parts.WORKERS, parts.DEMO, until=by[3])
+            supervisor.stop(parts.BEAT, *parts.WORKERS, parts.METRICS, parts.DEMO, until=by[3])
             supervisor.stop("valkey", until=by[4])
         except Hurried:
             log.warning("up.hurried", told="what has not been counted yet is counted at the next start")

@@ -15,6 +15,7 @@ DEMO = "demo-upstream"
 BEAT = "beat"
 INGEST = "worker-ingest"
 DELIVER = "worker-deliver"
+METRICS = "metrics"
 WORKERS = (INGEST, DELIVER)
 READY_FILE = "LLM_ONE_API_READY_FILE"
 """Names the file that `workers/supervised.py` makes when a worker takes tasks."""
@@ -53,6 +54,11 @@ def beat(env: Mapping[str, str], run: Path) -> Part:
     schedule = str((run / "beat-schedule").resolve())
     scheduler = ("-S", "workers.supervised:Scheduler")
     return Part(name=BEAT, argv=_celery("beat", *scheduler, "-s", schedule, "--pidfile", "", "-l", "WARNING"), env=env)
+
+
+def metrics(env: Mapping[str, str]) -> Part:
+    """Run what Prometheus scrapes."""
+    return Part(name=METRICS, argv=_python("llm_one_api.cli", "metrics"), env=env, nice=BEHIND_CALLS)
 
 
 def demo_upstream(env: Mapping[str, str], listening: int) -> Part:

@@ -51,6 +51,9 @@ def command(config: Path | None, host: str | None, port: int | None) -> None:
     with ExitStack() as held:
         held.enter_context(claimed(said.data_dir))
         check_free(said.server.host, said.server.port)
+        prometheus = said.monitoring.prometheus
+        if prometheus.enabled:
+            check_free(prometheus.host, prometheus.port, "monitoring.prometheus.port in the config")
         valkey = None
         if said.redis.url is None:
             with writing_to(said.data_dir):

@@ -42,7 +42,7 @@ LIVE: Mapping[str, str] = {
     "gateway_processes": "Gateway processes that were heard of in the last 20 s.",
     "active_requests": "Calls under way.",
     "last_minute_requests": "Calls that came within the last minute, refused ones too.",
-    "upstream_up": "Whether an upstream takes calls: 0 while it rests or is off.",
+    "upstream_up": "Whether an upstream takes calls: 0 while it rests. One that is off (weight 0) is left out.",
     "upstream_active_requests": "Tries under way at an upstream.",
     "waiting_requests": "Calls that wait for an upstream of their model to have room.",
     "auth_failures_total": "Requests without a valid key: reason invalid_key, or flood (not even looked at, for too "
@@ -62,7 +62,8 @@ JOURNALS: Mapping[str, str] = {
 """What the relays tell."""
 
 ALWAYS: Mapping[str, str] = {
-    "exporter_source_up": "Whether a source could be read; its metrics are left out while it cannot.",
+    "exporter_source_up": "Whether the ledger, redis, the journals could be read. What one of them tells is left out while it "
+    "cannot.",
     "exporter_read_seconds": "Seconds that the last reading of a source took.",
     "exporter_info": "The version of the exporter.",
 }

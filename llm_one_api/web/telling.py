@@ -13,9 +13,8 @@ from uuid import uuid4
 import gevent
 import structlog
 
-from llm_one_api.stores.gateways import JournalFigures
+from llm_one_api.stores.gateways import JournalFigures, of_journal
 from llm_one_api.stores.journal.segments import journal_id
-from llm_one_api.stores.journal.status import RelayStatus
 from llm_one_api.web.lookout import Lookout
 from llm_one_api.web.off_hub import on_disk
 
@@ -97,18 +96,4 @@ class Telling:
             self._journal = on_disk(lambda: journal_id(self._folder))
         lookout = self._lookout
         size = None if lookout.waiting is None else lookout.waiting.bytes
-        return self._journal, figures(lookout.relay, size, lookout.lost)
-
-
-def figures(relay: RelayStatus | None, size: int | None, lost: int | None) -> JournalFigures:
-    """Lay out how a journal fares; *relay* is what its relay tells, if it does."""
-    if relay is None:
-        return JournalFigures(relay_tells=False, bytes=size, lost=lost)
-    return JournalFigures(
-        relay_tells=True,
-        bytes=size,
-        lost=lost,
-        lag_records=relay.unacked_records,
-        lag_seconds=relay.lag,
-        unsettled=relay.unsettled,
-    )
+        return self._journal, of_journal(lookout.relay, size, lookout.lost)

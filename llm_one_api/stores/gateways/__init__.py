@@ -9,5 +9,6 @@ Under `{prefix}gateways:` stand
 """
 
 from llm_one_api.stores.gateways.messages import JournalFigures as JournalFigures
+from llm_one_api.stores.gateways.messages import of_journal as of_journal
 from llm_one_api.stores.gateways.store import GatewayStore as GatewayStore
 from llm_one_api.stores.gateways.store import Heard as Heard
