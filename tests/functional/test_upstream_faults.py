@@ -350,7 +350,7 @@ def test_an_answer_of_which_more_came_than_it_says_is_none_where_it_was_cut(it: 
 
     given, after = it.post(), it.post()
 
-    assert_the_other_answered(it, given, "upstream_bad_answer")
+    assert_the_other_answered(it, given, "upstream_truncated")
     assert after.content == CHAT
 
 

@@ -87,6 +87,7 @@ class Upstream:
             if self._tls is None:
                 self._talk(plain)
             else:
+                plain.getpeername()  # of one that has left by now, `wrap_socket` would leave a socket open
                 with self._tls.wrap_socket(plain, server_side=True) as sock:
                     self._talk(sock)
 
