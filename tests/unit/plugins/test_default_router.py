@@ -28,8 +28,8 @@ def router(*models: str) -> DefaultRouterPlugin:
     return DefaultRouterPlugin(PluginConfig({}, installation))
 
 
-def test_a_configured_model_goes_to_its_target_and_another_nowhere() -> None:
-    assert router("b", "a").get_model_config("a") == target("a")
+def test_a_configured_model_goes_where_the_config_says_and_another_nowhere() -> None:
+    assert router("b", "a").get_model_config("a") == route("a")
     assert router("b", "a").get_model_config("c") is None
 
 
