@@ -29,7 +29,7 @@ NOTICE = 15.0
 BEYOND_DRAIN = (1.5, 4.5, 5.5, 6.5, 7.0)
 """By when each step of a stop is over: seconds after `server.drain_timeout`, counted from the signal.
 
-The gateway; the relay; the delivery of what is left; beat, the workers and the rest; Valkey. With the default of 8 s: 15 s.
+The gateway; the relay; the delivery of what is left; beat, workers and others; Valkey. With the default of 8 s: 15 s.
 """
 
 

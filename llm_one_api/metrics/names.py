@@ -15,6 +15,7 @@ COUNTED: Mapping[str, str] = {
     "token_usage_total": "Tokens of finished calls: type prompt and completion, which together are all.",
     "token_part_total": "Tokens that are counted in llm_token_usage_total already, as far as they are told: from a "
     "cache, for reasoning, and so on.",
+    "metered_request_total": "Finished calls whose tokens are known.",
     "estimated_request_total": "Finished calls whose tokens were counted by us, for the upstream told none.",
     "cost_usd_total": "Cost of the finished calls that have one, in USD.",
     "priced_request_total": "Finished calls that were given a cost.",
@@ -62,8 +63,7 @@ JOURNALS: Mapping[str, str] = {
 """What the relays tell."""
 
 ALWAYS: Mapping[str, str] = {
-    "exporter_source_up": "Whether the ledger, redis, the journals could be read. What one of them tells is left out while it "
-    "cannot.",
+    "exporter_source_up": "Whether the ledger, redis, the journals could be read: what they tell is left out if not.",
     "exporter_read_seconds": "Seconds that the last reading of a source took.",
     "exporter_info": "The version of the exporter.",
 }

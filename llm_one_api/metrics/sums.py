@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Protocol, get_args
 from zoneinfo import ZoneInfo
 
 from prometheus_client.core import Metric
@@ -24,9 +24,11 @@ from llm_one_api.stores.ledger.analysis import Dimension, Question, Row, Sums
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.sums import QUARTER, quarter_of
 from llm_one_api.stores.ledger.tables import USAGE_COLUMNS
+from llm_one_api.values import Outcome
 
 MOST_USERS = 1000
 """Users that are told apart, those with the most calls. The others are left out."""
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
 _UTC = ZoneInfo("UTC")
 _EVER = (datetime(1970, 1, 3, tzinfo=UTC), datetime(9998, 12, 1, tzinfo=UTC))
 _MILLION = 10**6
@@ -97,9 +99,11 @@ class FromLedger:
         for row in rows:
             sums, of = row.sums, row.group
             model, upstream = self._labels(of, "model"), self._labels(of, "model", "upstream")
-            _add(found["request_total"], self._known.of(of), sums.requests)
+            for outcome in OUTCOMES:  # also 0: of a series that begins with 1, Prometheus does not see that one call
+                _add(found["request_total"], self._known.of({**of, "outcome": outcome}), sums.outcomes.get(outcome, 0))
             _add(found["attempt_total"], model, sums.attempts)
             _add(found["sdk_retry_total"], model, sums.sdk_retries)
+            _add(found["metered_request_total"], model, sums.with_tokens)
             _add(found["estimated_request_total"], model, sums.estimated)
             _add(found["priced_request_total"], upstream, sums.priced)
             _add(found["unpriced_request_total"], upstream, sums.unpriced)
@@ -175,7 +179,7 @@ class FromLedger:
 
     def _job_runs(self, now: datetime) -> Iterator[Metric]:
         runs = self._ledger.job_runs
-        last = {(("job", job.name),): runs.last(job.name) for job in self._jobs}
+        last = {(("name", job.name),): runs.last(job.name) for job in self._jobs}
         done = {labels: run for labels, run in last.items() if run is not None}
         yield gauge("job_last_run_timestamp_seconds", {of: run.finished_at.timestamp() for of, run in done.items()})
         yield gauge(
@@ -184,7 +188,7 @@ class FromLedger:
         yield gauge("job_last_ok", {of: int(run.ok) for of, run in done.items()})
         yield gauge(
             "job_overdue",
-            {(("job", job.name),): int(is_overdue(runs, job, self._zone, now, self._since)) for job in self._jobs},
+            {(("name", job.name),): int(is_overdue(runs, job, self._zone, now, self._since)) for job in self._jobs},
         )
 
     def _labels(self, of: Mapping[Dimension, str | bool], *names: Dimension) -> Labels:
@@ -192,8 +196,8 @@ class FromLedger:
 
 
 _BY_OUTCOME = (
-    "request_total", "attempt_total", "sdk_retry_total", "estimated_request_total", "priced_request_total",
-    "unpriced_request_total", "cost_usd_total", "token_usage_total", "token_part_total",
+    "request_total", "attempt_total", "sdk_retry_total", "metered_request_total", "estimated_request_total",
+    "priced_request_total", "unpriced_request_total", "cost_usd_total", "token_usage_total", "token_part_total",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ SECRETS = {
     "OPENAI_API_KEY": "sk-compose-upstream-0002",
     "POSTGRES_PASSWORD": "postgrespassword0003",
     "REDIS_PASSWORD": "redispassword0004",
+    "GRAFANA_PASSWORD": "grafanapassword0005",
 }
 """What an operator has to set."""
 

@@ -18,8 +18,8 @@ from llm_one_api.web.worker import FILES_BESIDE_CALLS
 from tests.harness.compose import SECRETS, NotSetError, compose, seconds, services, words
 from tests.harness.processes import BIN, ROOT
 
-OURS = ("gateway", "worker-ingest", "worker-deliver", "beat", "upgrade")
-LASTING = ("gateway", "worker-ingest", "worker-deliver", "beat", "redis", "postgres")
+OURS = ("gateway", "worker-ingest", "worker-deliver", "beat", "upgrade", "metrics")
+LASTING = ("gateway", "worker-ingest", "worker-deliver", "beat", "metrics", "redis", "postgres", "prometheus", "grafana")
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -87,15 +87,18 @@ def test_what_must_outlive_a_container_is_on_a_volume(parts: dict[str, dict[str,
     assert mounted(deliver, workdir() / settings.logging.file) == "logs"
     assert mounted(parts["postgres"], PurePosixPath("/var/lib/postgresql/data")) == "database"
     assert mounted(parts["redis"], PurePosixPath("/data")) == "redis"
-    assert set(compose()["volumes"]) == {"journal", "logs", "database", "redis"}
+    assert mounted(parts["prometheus"], PurePosixPath("/prometheus")) == "prometheus"
+    assert mounted(parts["grafana"], PurePosixPath("/var/lib/grafana")) == "grafana"
+    assert set(compose()["volumes"]) == {"journal", "logs", "database", "redis", "prometheus", "grafana"}
     assert compose()["name"], "the volumes' names would follow the folder's"
 
 
-def test_only_the_gateway_can_be_reached_and_from_this_machine_alone_unless_told(
+def test_only_the_gateway_and_grafana_can_be_reached_and_from_this_machine_alone_unless_told(
     parts: dict[str, dict[str, Any]],
 ) -> None:
-    assert {name for name, part in parts.items() if "ports" in part} == {"gateway"}
+    assert {name for name, part in parts.items() if "ports" in part} == {"gateway", "grafana"}
     assert parts["gateway"]["ports"] == ["127.0.0.1:8000:8000"]
+    assert parts["grafana"]["ports"] == ["127.0.0.1:3000:3000"]
     assert services({**SECRETS, "LISTEN": "0.0.0.0:80"})["gateway"]["ports"] == ["0.0.0.0:80:8000"]
 
 
