@@ -1,7 +1,7 @@
 """A golden year: calls made up over a leap day and the clock changes of two continents, and what they come to.
 
-`recount` adds up as one would by hand, call by call, and shares nothing with the product: what pages, terminals, exports
-and metrics say of these calls must be what it says.
+`recount` adds up as one would by hand, call by call, and shares nothing with the product: what pages, terminals,
+exports and metrics say of these calls must be what it says.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FAILED = {"upstream_error", "timeout", "truncated", "stream_error", "aborted"}
 
 
 @cache
-def calls(number: int = 1000, seed: int = 28) -> tuple[UsageRecord, ...]:
+def calls(number: int = 600, seed: int = 28) -> tuple[UsageRecord, ...]:
     """Make up *number* calls, in the order in which they come in: mostly that of their time."""
     chance = random.Random(seed)
     made = [_call(n, _moment(chance), chance) for n in range(number)]

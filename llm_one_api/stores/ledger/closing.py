@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, Table, delete, func, insert, literal, select, union_all
+from sqlalchemy import Connection, Engine, Table, bindparam, delete, func, insert, select, union_all
 
 from llm_one_api.stores.ledger import packing
 from llm_one_api.stores.ledger.bulk import Adding
@@ -69,6 +70,7 @@ class Closing:
             closed = {Period(*row) for row in connection.execute(select(closed_periods))}
         if first is None:
             return []
+        [(first, _)] = periods(zone, "month", first, first)  # a month is closed when all its days are
         wanted = [
             Period(level, *period)
             for level in CALENDRIC
@@ -94,11 +96,10 @@ class Closing:
                 return False
             for tables in _SUMMED:
                 table = tables[period.level]
-                connection.execute(delete(table).where(*_within(table, period)))
-                names = [column.name for column in table.columns]
-                connection.execute(insert(table).from_select(names, _summed_up(tables, period, found)))
+                connection.execute(delete(table).where(table.c.slot >= period.since, table.c.slot < period.until))
+                connection.execute(_summed_into(table, _sources(tables, found)), _bounds(period, found))
             table = LATENCIES[period.level]
-            connection.execute(delete(table).where(*_within(table, period)))
+            connection.execute(delete(table).where(table.c.slot >= period.since, table.c.slot < period.until))
             packing.write(connection, table, _times(connection, period, found))
             connection.execute(insert(closed_periods).values(period._asdict()))
         return True
@@ -135,9 +136,9 @@ class Closing:
 
     def count(self, since: datetime, until: datetime) -> dict[str, int]:
         """Count what `differences` compares."""
-        asked = select(_p.level, func.count()).where(*_touching(since, until)).group_by(_p.level)
+        asked = select(_p.level, func.count().label("periods")).where(*_touching(since, until)).group_by(_p.level)
         with self._reading.connect() as connection:
-            found: dict[str, int] = dict(connection.execute(asked).tuples().all())
+            found: dict[str, int] = {row.level: row.periods for row in connection.execute(asked)}
         return {f"{level}s": found.get(level, 0) for level in CALENDRIC}
 
     def close_anew(self, begins: Collection[datetime]) -> None:
@@ -169,17 +170,14 @@ class Closing:
                     continue
                 for tables in _SUMMED:
                     table = tables[period.level]
-                    expected = _rows(connection, table, _summed_up(tables, period, found))
-                    there = _rows(connection, table, select(table).where(*_within(table, period)))
+                    asked = _summed_up(table, _sources(tables, found))
+                    expected = _rows(connection, table, asked, _bounds(period, found))
+                    there = _rows(connection, table, _of_a_time(table), period._asdict())
                     yield from compare(table, expected, there)
                 table = LATENCIES[period.level]
                 expected = packing.apart(_times(connection, period, found))
                 there = packing.apart(dict(packing.read(connection, table, period.since, period.until)))
                 yield from compare(LATENCIES["hour"], expected, there, named=table.name)
-
-
-def _within(table: Table, period: Period | Stretch) -> tuple[Any, Any]:
-    return table.c.slot >= period.since, table.c.slot < period.until
 
 
 def _touching(since: datetime, until: datetime) -> tuple[Any, Any]:
@@ -213,20 +211,49 @@ def _is_exact(stretches: Sequence[Stretch]) -> bool:
     return all(part.level != "hour" or {hour_of(at) == at for at in part[1:]} == {True} for part in stretches)
 
 
-def _summed_up(tables: Mapping[Level, Table], period: Period, found: Sequence[Stretch]) -> Any:
-    """Add the slots of *found* up, as rows of the table for the level of *period*."""
-    names = [column.name for column in tables[period.level].columns if column.name not in {"slot", *ROLLUP_COUNTS}]
-    columns = _columns(tables, found, [*names, *ROLLUP_COUNTS])
-    slot = literal(period.since, tables[period.level].c.slot.type)
+def _sources(tables: Mapping[Level, Table], found: Sequence[Stretch]) -> tuple[Table, ...]:
+    return tuple(tables[part.level] for part in found)
+
+
+def _bounds(period: Period, found: Sequence[Stretch]) -> dict[str, datetime]:
+    """Give the parameters of what is summed up."""
+    bounds = {"begin": period.since}
+    for number, part in enumerate(found):
+        bounds |= {f"since_{number}": part.since, f"until_{number}": part.until}
+    return bounds
+
+
+# To build a statement costs more than to execute it, and there are a few of them only.
+@cache
+def _summed_up(table: Table, sources: tuple[Table, ...]) -> Any:
+    """Add the slots of *sources* up, a stretch of time of each, as rows of *table*."""
+    names = [column.name for column in table.columns if column.name not in {"slot", *ROLLUP_COUNTS}]
+    columns = _columns(sources, (*names, *ROLLUP_COUNTS))
+    slot = bindparam("begin", type_=table.c.slot.type)
     sums = [func.sum(columns[name]) for name in ROLLUP_COUNTS]
     return select(slot, *[columns[name] for name in names], *sums).group_by(*[columns[name] for name in names])
 
 
-def _columns(tables: Mapping[Level, Table], found: Sequence[Stretch], names: Sequence[str]) -> Any:
-    parts = [
-        select(*[tables[part.level].c[name] for name in names]).where(*_within(tables[part.level], part))
-        for part in found
-    ]
+@cache
+def _summed_into(table: Table, sources: tuple[Table, ...]) -> Any:
+    return insert(table).from_select([column.name for column in table.columns], _summed_up(table, sources))
+
+
+@cache
+def _counted(sources: tuple[Table, ...]) -> Any:
+    """Count the calls of *sources* by how long they took."""
+    names = [column.name for column in sources[0].columns if column.name not in {"slot", "calls"}]
+    columns = _columns(sources, (*names, "calls"))
+    by = [columns[name] for name in names]
+    return select(*by, func.sum(columns.calls)).group_by(*by)
+
+
+def _columns(sources: Sequence[Table], names: Sequence[str]) -> Any:
+    parts = []
+    for number, table in enumerate(sources):
+        slot, kind = table.c.slot, table.c.slot.type
+        since, until = (bindparam(f"{name}_{number}", type_=kind) for name in ("since", "until"))
+        parts.append(select(*[table.c[name] for name in names]).where(slot >= since, slot < until))
     return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery().c
 
 
@@ -234,13 +261,17 @@ def _times(connection: Connection, period: Period, found: Sequence[Stretch]) -> 
     """Add up how many calls took how long."""
     if period.level == "month":
         return packing.together(packing.read(connection, LATENCIES["day"], *found[0][1:]), period.since)
-    names = [column.name for column in LATENCIES["hour"].columns if column.name not in {"slot", "calls"}]
-    columns = _columns(LATENCIES, found, [*names, "calls"])
-    by = [columns[name] for name in names]
-    rows = connection.execute(select(*by, func.sum(columns.calls)).group_by(*by))
+    rows = connection.execute(_counted(_sources(LATENCIES, found)), _bounds(period, found))
     return packing.pack({(period.since, *row[:-1]): [int(row[-1])] for row in rows}, period.since)
 
 
-def _rows(connection: Connection, table: Table, asked: Any) -> Rows:
+def _rows(connection: Connection, table: Table, asked: Any, values: Mapping[str, Any]) -> Rows:
     keys = len(table.primary_key.columns)
-    return {tuple(row[:keys]): [int(figure) for figure in row[keys:]] for row in connection.execute(asked)}
+    rows = connection.execute(asked, values)
+    return {tuple(row[:keys]): [int(figure) for figure in row[keys:]] for row in rows}
+
+
+@cache
+def _of_a_time(table: Table) -> Any:
+    slot, kind = table.c.slot, table.c.slot.type
+    return select(table).where(slot >= bindparam("since", type_=kind), slot < bindparam("until", type_=kind))

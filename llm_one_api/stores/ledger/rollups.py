@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, func, select
+from sqlalchemy import Connection, Engine, Table, bindparam, delete, func, select
 
 from llm_one_api.stores.ledger.bulk import Adding
 from llm_one_api.stores.ledger.closing import Closing
@@ -29,7 +29,6 @@ QUARTERS = (rollups_quarter, traffic_quarter, latencies_quarter)
 
 _r = records.c
 _PAGE = 2000
-_of_records = [_r[name] for name in COLUMNS]
 
 
 class Rollups:
@@ -86,7 +85,7 @@ class Rollups:
 
     def _make_anew(self, connection: Connection, hour: datetime) -> None:
         for table in TABLES:
-            connection.execute(delete(table).where(*_within(table, hour)))
+            connection.execute(_DELETE[table], _of(hour))
         self._closing.reopen(connection, hour, hour + HOUR)
         self.add(connection, _sum_up(connection, hour))
 
@@ -99,10 +98,7 @@ class Rollups:
             hour = hour_of(deleted_before - timedelta(microseconds=1)) + HOUR
         while hour < until:
             with self._reading.connect() as connection:
-                nexts = [
-                    connection.execute(select(func.min(column)).where(column >= hour, column < until)).scalar()
-                    for column in (_r.at, *[table.c.slot for table in TABLES])
-                ]
+                nexts = connection.execute(_NEXT, {"since": hour, "until": until}).one()
             found = [each for each in nexts if each is not None]
             if not found:
                 return
@@ -111,21 +107,33 @@ class Rollups:
             hour += HOUR
 
 
+def _from_until(column: Any) -> tuple[Any, Any]:
+    """Bound a column by parameters: to build these statements for each hour costs more than to execute them."""
+    return column >= bindparam("since", type_=column.type), column < bindparam("until", type_=column.type)
+
+
+_NEXT = select(*[
+    select(func.min(column)).where(*_from_until(column)).scalar_subquery()
+    for column in (_r.at, *[table.c.slot for table in TABLES])
+])  # fmt: skip
+_RECORDS = select(_r.seq, *[_r[name] for name in COLUMNS]).where(*_from_until(_r.at))
+_SUMS = {table: select(table).where(*_from_until(table.c.slot)) for table in TABLES}
+_DELETE = {table: delete(table).where(*_from_until(table.c.slot)) for table in TABLES}
+
+
 def _sum_up(connection: Connection, hour: datetime) -> Sums:
     """Add up the records of an hour, a page at a time."""
     sums = Sums()
-    asked = select(_r.seq, *_of_records).where(_r.at >= hour, _r.at < hour + HOUR)
-    with connection.execute(asked, execution_options={"yield_per": _PAGE}) as found:
+    with connection.execute(_RECORDS, _of(hour), execution_options={"yield_per": _PAGE}) as found:
         for row in found.mappings():
             sums.add(row)
     return sums
 
 
-def _within(table: Table, hour: datetime) -> tuple[Any, Any]:
-    return table.c.slot >= hour, table.c.slot < hour + HOUR
+def _of(hour: datetime) -> dict[str, datetime]:
+    return {"since": hour, "until": hour + HOUR}
 
 
 def _read(connection: Connection, table: Table, hour: datetime) -> Rows:
     keys = len(table.primary_key.columns)
-    found = connection.execute(select(table).where(*_within(table, hour)))
-    return {tuple(row[:keys]): list(row[keys:]) for row in found}
+    return {tuple(row[:keys]): list(row[keys:]) for row in connection.execute(_SUMS[table], _of(hour))}

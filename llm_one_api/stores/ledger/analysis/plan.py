@@ -5,8 +5,8 @@ A slot counts where it begins. Where quarters are no longer kept, hours take the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -17,11 +17,16 @@ from llm_one_api.stores.ledger.slots import (
     Calendric,
     has_quarters,
     has_whole_hours,
+    hour_from,
     periods,
     quarter_from,
     stretches,
 )
-from llm_one_api.stores.ledger.sums import hour_of, quarter_of
+from llm_one_api.stores.ledger.sums import HOUR, QUARTER, hour_of, quarter_of
+
+_FEW = 40
+"""Buckets that are asked for one by one. To read slot by slot what many have to be made of takes fewer questions."""
+_LENGTHS: dict[str, timedelta] = {"hour": HOUR, "quarter": QUARTER}
 
 
 class Kept(NamedTuple):
@@ -43,6 +48,8 @@ class Part(NamedTuple):
     until: datetime
     by_slot: bool = False
     """Slot by slot; else all in one, for it lies in one bucket."""
+    only: tuple[datetime, ...] | None = None
+    """Not all slots in between but these."""
 
 
 def plan(question: Question, kept: Kept) -> list[Part]:
@@ -61,7 +68,7 @@ def plan(question: Question, kept: Kept) -> list[Part]:
     cut = periods(question.zone, question.bucket, since, until)
     pieces = [since, *(begin for begin, _ in cut if begin > since), until]
     parts = [part for a, b in pairwise(pieces) for part in _covering(a, b, kept, exact=question.exact)]
-    return list(_in_a_row(parts, question.bucket))
+    return list(_in_a_row(parts if len(pieces) <= _FEW else _together(parts), question.bucket))
 
 
 def _by_hours(since: datetime, until: datetime, question: Question, kept: Kept) -> Iterator[Part]:
@@ -134,6 +141,25 @@ def _in_a_row(parts: Iterable[Part], bucket: str) -> Iterator[Part]:
             waiting = part._replace(by_slot=True)
     if waiting:
         yield waiting
+
+
+def _together(parts: Sequence[Part]) -> Iterator[Part]:
+    """Read the hours of all buckets in one go, and the quarters in another."""
+    for level, length in _LENGTHS.items():
+        mine = [part for part in parts if part.level == level]
+        if mine:
+            slots = tuple(slot for part in mine for slot in _slots(part, length))
+            since, until = mine[0].since, mine[-1].until
+            has_gaps = any(a.until != b.since for a, b in pairwise(mine))
+            yield Part(mine[0].level, since, until, by_slot=True, only=slots if has_gaps else None)
+    yield from (part for part in parts if part.level not in _LENGTHS)
+
+
+def _slots(part: Part, length: timedelta) -> Iterator[datetime]:
+    at = hour_from(part.since) if part.level == "hour" else quarter_from(part.since)
+    while at < part.until:
+        yield at
+        at += length
 
 
 def hours_in(parts: Iterable[Part]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple, get_args
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Table, case, cast, func, select
@@ -106,6 +107,8 @@ def _asked(
     slot = table.c.slot
     first = [*([slot] if part.by_slot else []), *(table.c[name] for name in question.group_by)]
     asked = select(*first, *columns).where(slot >= part.since, slot < part.until, *_conditions(table, question))
+    if part.only is not None:
+        asked = asked.where(slot.in_(part.only))
     together = [*first, *by]
     return asked.group_by(*together) if added_up and together else asked
 
@@ -125,13 +128,14 @@ def _sum(what: Any) -> ColumnElement[int]:
     return cast(func.sum(what), BigInteger)
 
 
-def _added_up(table: Table) -> list[ColumnElement[int]]:
+@cache  # to build it costs more than most answers
+def _added_up(table: Table) -> tuple[ColumnElement[int], ...]:
     requests = table.c.requests
-    return [
+    return (
         *[_sum(table.c[name]) for name in ROLLUP_COUNTS],
         _sum(case((table.c.stream, requests), else_=0)),
         *[_sum(case((table.c.outcome == outcome, requests), else_=0)) for outcome in OUTCOMES],
-    ]
+    )
 
 
 def _of_records(connection: Connection, question: Question, part: Part) -> tuple[list[Found], list[FoundTimes]]:
