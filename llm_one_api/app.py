@@ -129,7 +129,7 @@ def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
             "redis": partial(_ping, settings.redis_url),
             "limits": lambda: lookout.look_at_limits(lambda: limiting.are_whole(current.serving.rules)),
         },
-        chores=[kept.pools.close_idle],
+        chores=[kept.pools.close_idle, kept.members.forget],
         beginnings=[limiting.start, kept.sharing.start, kept.probing.start, telling.start, reloading.start],
         endings=[
             reloading.stop,

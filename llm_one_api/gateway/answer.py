@@ -38,6 +38,9 @@ class ClientLeft(GatewayError):
 class Turn(Protocol):
     """What an answer needs of its call's turn at the upstream (`gateway/upstreams/turn.py`)."""
 
+    def asked(self) -> None:
+        """Note that the upstream is called now."""
+
     def first_byte(self, status: int, now: float) -> None:
         """Note that the answer's body has begun, at *now* (`time.monotonic()`)."""
 
@@ -50,6 +53,9 @@ class Turn(Protocol):
 
 class Uncounted:
     """A turn that tells nobody."""
+
+    def asked(self) -> None:
+        """Tell nobody."""
 
     def first_byte(self, status: int, now: float) -> None:
         """Tell nobody."""
@@ -154,6 +160,10 @@ class Answer:
             self.finish()
         else:
             self.abort()
+
+
+TOTAL = "upstream_timeout_total"
+"""Whose call it was when its time was over need not be to blame for that."""
 
 
 def ended_by(why: Why) -> GatewayError:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from gevent.event import Event
+from msgspec import structs
 
 from llm_one_api.dialects.refusals import is_too_long
 from llm_one_api.errors import GatewayError, Overloaded, UpstreamFailed
 from llm_one_api.gateway import judging
-from llm_one_api.gateway.answer import Answer, ended_by
+from llm_one_api.gateway.answer import TOTAL, Answer, ended_by
 from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.prepare import Unsupported
+from llm_one_api.gateway.upstreams.choosing import choose, first_back, is_full, rouse
 from llm_one_api.gateway.upstreams.member import Group, Member
 from llm_one_api.gateway.upstreams.members import Members
+from llm_one_api.gateway.upstreams.queue import wait_for_room
 from llm_one_api.gateway.upstreams.turn import Turn
 from llm_one_api.gateway.watch import Cut, Visit
 from llm_one_api.targets import ModelRoute, Target
@@ -41,31 +43,36 @@ class Trip:
     """One call's way over the upstreams of its model, and of those that stand in for it."""
 
     __slots__ = (
-        "_endpoint",
-        "_failure",
-        "_fallbacks",
-        "_group",
-        "_has_fallbacks",
-        "_members",
-        "_retries",
-        "_tried",
-        "_visit",
-        "turn",
-    )
+        "_again", "_endpoint", "_failure", "_fallbacks", "_group", "_groups", "_has_fallbacks", "_members",
+        "_model", "_retries", "_tried", "_visit", "turn",
+    )  # fmt: skip
 
     def __init__(
-        self, members: Members, route: ModelRoute, fallbacks: Routes, endpoint: Endpoint, visit: Visit
+        self,
+        members: Members,
+        route: ModelRoute,
+        fallbacks: Routes,
+        endpoint: Endpoint,
+        visit: Visit,
+        *,
+        started: float,
+        again: bool,
     ) -> None:
         self._members = members
+        self._model = route.model
         self._group = members.group(route)
+        self._groups = [self._group]
+        """Those that the call came to."""
         self._endpoint = endpoint
         self._visit = visit
+        self._again = again
         self._retries = route.balance.max_retries
         self._has_fallbacks = bool(route.fallbacks)
         self._fallbacks: Iterator[ModelRoute] = _lazily(fallbacks) if route.fallbacks else iter(())
         self._tried: list[Member] = []
         self._failure: GatewayError | None = None
         """What the upstream before came to."""
+        visit.total_deadline = min(visit.total_deadline, started + self._group.total_timeout)
         self.turn = self._first()
 
     @property
@@ -74,10 +81,17 @@ class Trip:
         return self.turn.member.target
 
     @property
+    def charged(self) -> Target:
+        """The same, as a target of the model that was asked for: it is that one's limits that hold, and its record."""
+        target = self.target
+        return target if target.model == self._model else structs.replace(target, model=self._model)
+
+    @property
     def may_move(self) -> bool:
         """Whether somebody else may be asked, should this upstream fail."""
-        group = self._group
-        return (self._retries > 0 and len(group.all) > len(self._tried)) or self._has_fallbacks
+        if not self._again:
+            return False
+        return self._has_fallbacks or (self._retries > 0 and any(m not in self._tried for m in self._group.all))
 
     def judge(self, answer: Answer, *, again: bool) -> Answer | None:
         """Tell the upstream's health of the answer; give what is to be passed on. None: ask the next, `target`.
@@ -118,8 +132,13 @@ class Trip:
             self.turn.shrugged()
             error = self._failure or error
         else:
-            self.turn.failed(error.code)
+            if error.code == TOTAL:
+                self.turn.shrugged()
+            else:
+                self.turn.failed(error.code)
             self._failure = error
+        if self._visit.client_gone:
+            raise ended_by("client_gone")
         if again and self.move():
             return
         if error.retry_after is None and not isinstance(error, Unsupported):
@@ -128,15 +147,15 @@ class Trip:
 
     def move(self) -> bool:
         """Go on to the next upstream that can take the call, if there is one, and time and tries are left."""
-        if time.monotonic() >= self._visit.total_deadline:
+        if time.monotonic() >= self._visit.total_deadline or self._visit.client_gone:
             return False
         if self._retries > 0:
-            member = self._choose(self._group)
-            if member is not None:
+            turn = self._choose()
+            if turn is not None:
                 self._retries -= 1
-                self._take(member)
-                return True
-        return self._fall_back() or self._try_resting()
+                return self._take(turn)
+        turn = self._fall_back() or self._rouse()
+        return turn is not None and self._take(turn)
 
     def end(self) -> None:
         """Note that the call is over, or is not made."""
@@ -152,70 +171,48 @@ class Trip:
         group = self._group
         if len(group.all) == 1 and not group.all[0].is_shared:  # there is nothing to choose
             return self._begin(group.all[0])
-        member = None if group.waiting else self._choose(group)
-        if member is None and self._is_full(group):
-            member = self._queue(group)
-        if member is not None:
-            return self._begin(member)
-        if self._fall_back(first=True):
-            return self.turn
-        left = [m for m in group.all if m.has_room and m.weight]
-        if not left:
+        if group.waiting:
+            group.serve()
+        turn = self._choose()
+        if turn is None and is_full(group, self._endpoint):
+            turn = self._queue(group)
+        return turn or self._fall_back() or self._first_resting(group)
+
+    def _first_resting(self, group: Group) -> Turn:
+        member = first_back(group, self._endpoint)
+        if member is None:
             raise Busy(
                 "The model's upstreams have all the calls that they can take. Try again.", retry_after=self._back_in()
             )
-        # Whoever does not have the endpoint says so when the call is made ready.
-        left = [m for m in left if _serves(m, self._endpoint)] or left
-        return self._begin(min(left, key=lambda m: m.health.condition.until))
+        return self._begin(member)
 
-    def _fall_back(self, *, first: bool = False) -> bool:
+    def _fall_back(self) -> Turn | None:
         for route in self._fallbacks:
             group = self._members.group(route)
-            self._tried.clear()
-            member = self._choose(group)
+            self._groups.append(group)
+            member = choose(group, self._endpoint, self._tried, moves=True)
             if member is not None:
                 self._group = group
                 self._retries = route.balance.max_retries
-                if first:
-                    self.turn = self._begin(member)
-                else:
-                    self._take(member)
-                return True
-        return False
+                return self._begin(member)
+        return None
 
-    def _try_resting(self) -> bool:
-        """Ask one that rests, but not for being slow: it may be well by now, or else that shows soon."""
-        group = self._group
-        resting = [
-            member
-            for member in group.all
-            if member not in self._tried and member.weight and member.has_room and _serves(member, self._endpoint)
-            if member.health.standing() == "ejected" and not member.health.rests_for_slowness
-        ]
-        if not resting or self._retries <= 0:
-            return False
+    def _rouse(self) -> Turn | None:
+        member = rouse(self._groups, self._endpoint, self._tried) if self._retries > 0 else None
+        if member is None:
+            return None
         self._retries -= 1
-        self._take(min(resting, key=lambda member: member.health.condition.until))
-        return True
+        return self._begin(member)
 
-    def _choose(self, group: Group) -> Member | None:
-        """Choose among those that are well and have room; one that may be tried again goes first, once."""
-        usable: list[Member] = []
-        for member in group.all:
-            if member in self._tried or not member.weight or not member.has_room or not _serves(member, self._endpoint):
-                continue
-            standing = member.health.standing()
-            if standing == "healthy":
-                usable.append(member)
-            elif standing == "trial" and member.health.may_be_tried:
-                return member
-        if len(usable) > 1:
-            return group.choose(usable)
-        return usable[0] if usable else None
+    def _choose(self) -> Turn | None:
+        moves = self._again and (self._retries > 0 or self._has_fallbacks)
+        member = choose(self._group, self._endpoint, self._tried, moves=moves)
+        return None if member is None else self._begin(member)
 
-    def _take(self, member: Member) -> None:
+    def _take(self, turn: Turn) -> bool:
         self.turn.over()
-        self.turn = self._begin(member)
+        self.turn = turn
+        return True
 
     def _begin(self, member: Member) -> Turn:
         self._tried.append(member)
@@ -223,44 +220,27 @@ class Trip:
 
     # -- waiting for room --
 
-    def _is_full(self, group: Group) -> bool:
-        """Whether somebody could take the call, had it not as many as it may have."""
-        return any(
-            member.weight and not member.has_room and _can_be_asked(member) and _serves(member, self._endpoint)
-            for member in group.all
-        )
-
-    def _queue(self, group: Group) -> Member | None:
+    def _queue(self, group: Group) -> Turn | None:
         """Wait until an upstream has room; None: none had in time, or too many wait."""
         balance = group.route.balance
-        until = time.monotonic() + balance.queue_timeout
-        place = len(group.waiting)
-        while len(group.waiting) < balance.max_queue and (left := until - time.monotonic()) > 0:
-            event = Event()
-            wake = event.set
-            group.waiting.insert(place, wake)
-            self._visit.wait("queue", left + 1)
-            try:
-                event.wait(left)
-            except Cut as cut:
-                raise ended_by(cut.why) from None
-            finally:
-                self._visit.go_on()
-                if wake in group.waiting:
-                    group.waiting.remove(wake)
-            place = 0  # who has waited goes before who has not
-            member = self._choose(group)
-            if member is not None:
-                return member
-        return None
+        if len(group.waiting) >= balance.max_queue:
+            return None
+        until = min(time.monotonic() + balance.queue_timeout, self._visit.total_deadline)
+        try:
+            turn = wait_for_room(group, self._choose, self._visit, until)
+        except Cut as cut:
+            raise ended_by(cut.why) from None
+        if self._visit.client_gone:
+            if turn is not None:
+                turn.over()
+            raise ended_by("client_gone")
+        return turn
 
     def _back_in(self) -> float:
         """Tell in how many seconds it is worth another try."""
-        now = time.time()
-        waits = [
-            m.health.condition.until - now for m in self._group.all if m.health.standing() in {"paused", "ejected"}
-        ]
-        return max(_NOW, min(waits)) if len(waits) == len(self._group.all) else _NOW
+        group = self._group
+        all_rest = not any(member.health.standing() in {"healthy", "trial"} for member in group.all)
+        return max(_NOW, group.back_in(time.time())) if all_rest else _NOW
 
 
 class Balance:
@@ -270,21 +250,22 @@ class Balance:
         """Spread calls over *members*."""
         self.members = members
 
-    def __call__(self, route: ModelRoute, fallbacks: Routes, endpoint: Endpoint, visit: Visit) -> Trip:
+    def __call__(
+        self,
+        route: ModelRoute,
+        fallbacks: Routes,
+        endpoint: Endpoint,
+        visit: Visit,
+        *,
+        started: float,
+        again: bool = True,
+    ) -> Trip:
         """Choose the first upstream; its turn has begun. *fallbacks* gives the routes of those that may stand in.
 
-        Raises Busy, or what ends a call that waits for room.
+        *started*: when the call came (`time.monotonic()`); *again*: it can be sent more than once. Raises Busy, or what
+        ends a call that waits for room.
         """
-        return Trip(self.members, route, fallbacks, endpoint, visit)
-
-
-def _can_be_asked(member: Member) -> bool:
-    return member.health.standing() in {"healthy", "trial"}
-
-
-def _serves(member: Member, endpoint: Endpoint) -> bool:
-    """Whether the upstream has the endpoint at all: not all adapters have all of them."""
-    return member.plain or endpoint.is_served_by(member.target)
+        return Trip(self.members, route, fallbacks, endpoint, visit, started=started, again=again)
 
 
 def _lazily(routes: Routes) -> Iterator[ModelRoute]:

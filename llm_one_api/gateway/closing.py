@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llm_one_api.dialects.told import NOTHING, Told
-from llm_one_api.gateway.answer import Answer
+from llm_one_api.gateway.answer import TOTAL, Answer
 from llm_one_api.gateway.counts import Fill
 from llm_one_api.gateway.endpoints import Endpoint
 from llm_one_api.gateway.record import Entry
@@ -34,7 +34,7 @@ def close(
     *complete*: all of the answer was read, whatever became of the caller, so that what it told of its usage is final.
     *hear* hands the answer's text on, as far as that was not done yet; it is called if tokens have to be counted.
     """
-    if outcome in _BROKE:
+    if outcome in _BROKE and error != TOTAL:
         answer.turn.failed(error or outcome)
     told = told or NOTHING
     if not endpoint.metered:

@@ -35,6 +35,7 @@ class Forward:
         *started* is when the call came: it has no more time at its second upstream than at its first. *turn* is told
         what becomes of the answer. An upstream that refuses `stream_options` is asked once more, without.
         """
+        turn.asked()
         visit.total_deadline = min(visit.total_deadline, started + ready.upstream.total_timeout)
         answer = self._send(ready, ready.body, visit, entry, turn)
         if ready.hides_usage and answer.status in _REFUSING and _refuses_asking(answer, visit):

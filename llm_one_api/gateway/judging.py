@@ -51,6 +51,6 @@ def pause_of(headers: Mapping[str, str], now: float | None = None) -> float:
 def _until(text: str, now: float) -> float:
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return -1.0
     return max(0.0, (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - now)

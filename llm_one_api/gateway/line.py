@@ -38,6 +38,10 @@ class Way(Protocol):
         """Where the call goes now."""
 
     @property
+    def charged(self) -> Target:
+        """The same, as its record and its limits have it."""
+
+    @property
     def turn(self) -> Turn:
         """Its turn there."""
 
@@ -95,10 +99,10 @@ class Line:
             try:
                 self._check_room()
                 request = self.read(call, endpoint, visit)
-                way = self._way(caller, endpoint, request, visit)
+                way = self._way(call.started, caller, endpoint, request, visit)
                 ready = self._make_ready(way, call, endpoint, request)
-                grant = self.admit(call, caller, endpoint, request, way.target)
-                entry = self._open(call, caller, way.target, grant, request)
+                grant = self.admit(call, caller, endpoint, request, way.charged)
+                entry = self._open(call, caller, way.charged, grant, request)
             except GatewayError as error:
                 model = request.model if request else None
                 self.record.reject(call, caller, error, model=model, stream=bool(request and request.stream))
@@ -133,12 +137,14 @@ class Line:
             grant.cancel()
             raise
 
-    def _way(self, caller: Caller, endpoint: Endpoint, request: Request, visit: Visit) -> Way:
+    def _way(self, started: float, caller: Caller, endpoint: Endpoint, request: Request, visit: Visit) -> Way:
         """Choose where the call goes: to the model's upstreams, or where what it is about may have been made."""
         if endpoint.by_id:
             return Tour(self.route.everywhere(caller, endpoint))
         route = self.route(caller, request.model)
-        return self.balance(route, partial(self.route.fallbacks, caller, route), endpoint, visit)
+        fallbacks = partial(self.route.fallbacks, caller, route)
+        again = request.upload is None  # a form passes once
+        return self.balance(route, fallbacks, endpoint, visit, started=started, again=again)
 
     def _ask(
         self, way: Way, ready: Outgoing, call: Call, endpoint: Endpoint, request: Request, visit: Visit, entry: Entry
@@ -157,7 +163,8 @@ class Line:
                 entry.spoils(error.code)
                 found = way.failed(error, again=upload is None or not upload.passed)
             if found is not None:  # one from before tells more
-                entry.upstream = found.upstream.name
+                entry.goes_to(way.target)
+                entry.provider_request_id = found.provider_request_id
                 return self.meter(found, endpoint, entry, visit)
             ready = self._make_ready(way, call, endpoint, request)
             entry.goes_to(way.target)

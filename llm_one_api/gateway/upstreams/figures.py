@@ -72,6 +72,13 @@ class Figures:
             bucket = bucket_of(int(duration * _MILLION))
             slot.duration[bucket] = slot.duration.get(bucket, 0) + 1
 
+    def fail(self) -> None:
+        """Count one as failed that was counted already."""
+        minute = int(self._clock() // SLOT_SECONDS)
+        if minute != self._minute:
+            self._turn_to(minute)
+        self._now.failures += 1
+
     def told(self) -> Sums:
         """Add up what lies in the window."""
         minute = int(self._clock() // SLOT_SECONDS)

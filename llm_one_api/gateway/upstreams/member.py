@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import structlog
@@ -17,8 +17,18 @@ from llm_one_api.values import Value
 log = structlog.get_logger()
 
 
+class Ticket(Protocol):
+    """A call that waits for room (`queue.py`)."""
+
+    def take(self) -> bool:
+        """Take room that the call can use; False: there is none."""
+
+
 class Register(Protocol):
     """What a member needs of all members (`members.py`)."""
+
+    def knows(self, member: Member) -> bool:
+        """Whether it is one of those of now: the config may have put another place under its name."""
 
     def note_change(self, member: Member) -> None:
         """Remember that this process has changed a condition."""
@@ -123,7 +133,7 @@ class Member:
 
     def answered(self, *, fresh: bool) -> None:
         """Note that it answered a call."""
-        if self.health.answered(fresh=fresh):
+        if self.health.answered(fresh=fresh) and self._is_known():
             log.info("upstream.recovered", model=self.target.model, upstream=self.name)
             self._group.register.note_change(self)
 
@@ -141,7 +151,7 @@ class Member:
         """Note that it takes no calls for so many seconds."""
         self.last_error = LastError(code="http_429", at=time.time())
         was_paused = self.health.standing() == "paused"
-        if self.health.limited(seconds):
+        if self.health.limited(seconds) and self._is_known():
             if not was_paused:
                 log.warning("upstream.paused", **self._facts())
             self._group.register.note_change(self)
@@ -152,19 +162,24 @@ class Member:
             self.last_error = LastError(code=error, at=time.time())
         was_ejected, was_kept = self.health.condition.state == "ejected", self.health.kept
         if self.health.probed(error, may_rest=self._group.has_another(self)):
-            if was_ejected:  # it goes on resting, or may be tried sooner
-                self._group.register.note_change(self)
-            else:
+            if not was_ejected:
                 self._ejected()
+            elif self._is_known():  # it goes on resting, or may be tried sooner
+                self._group.register.note_change(self)
         elif self.health.kept and not was_kept:
             self._kept(error or "")
 
+    def _is_known(self) -> bool:
+        return self._group.register.knows(self)
+
     def _ejected(self) -> None:
-        log.warning("upstream.ejected", **self._facts())
-        self._group.register.note_change(self)
+        if self._is_known():
+            log.warning("upstream.ejected", **self._facts())
+            self._group.register.note_change(self)
 
     def _kept(self, why: str) -> None:
-        log.warning("upstream.kept", model=self.target.model, upstream=self.name, why=why)
+        if self._is_known():
+            log.warning("upstream.kept", model=self.target.model, upstream=self.name, why=why)
 
     def _facts(self) -> dict[str, str | float]:
         condition = self.health.condition
@@ -181,8 +196,10 @@ class Group:
         self.strategy = strategy
         self.all: tuple[Member, ...] = ()
         self._told_of_strategy = False
-        self.waiting: list[Callable[[], None]] = []
-        """Wakes those up that wait for room, the first first."""
+        self.total_timeout = max(target.upstream.total_timeout for target in route.targets)
+        """Seconds that a call has in all, whoever of them it comes to; its upstreams may give it less."""
+        self.waiting: list[Ticket] = []
+        """Calls that wait for room, in the order in which they came."""
 
     def has_another(self, than: Member) -> bool:
         """Whether somebody else can take calls: the last one never rests."""
@@ -205,17 +222,18 @@ class Group:
             log.error("upstreams.strategy_failed", model=self.route.model, kind=kind)
         return among[0]
 
-    def wake(self) -> None:
-        """Let the one that waits longest look: there is room."""
-        if self.waiting:
-            self.waiting.pop(0)()
+    def serve(self) -> None:
+        """Give what room there is to those that wait, in the order in which they came."""
+        for ticket in list(self.waiting):
+            if not any(member.weight and member.has_room for member in self.all):
+                return
+            if ticket.take():
+                self.waiting.remove(ticket)
 
-    def wake_all(self) -> None:
-        """Let all look that wait: there may be room, or this group is no more."""
-        waiting = list(self.waiting)
-        self.waiting.clear()
-        for wake in waiting:
-            wake()
+    def back_in(self, now: float) -> float:
+        """Tell in how many seconds the first of those that rest may be asked again; 0: there is none."""
+        waits = [m.health.condition.until - now for m in self.all if m.health.standing() in {"paused", "ejected"}]
+        return max(0.0, min(waits, default=0.0))
 
 
 def key_of(target: Target) -> str:

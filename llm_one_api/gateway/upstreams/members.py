@@ -10,6 +10,11 @@ from llm_one_api.gateway.upstreams.member import Group, Member, key_of
 from llm_one_api.plugins.interfaces import LoadBalanceStrategy
 from llm_one_api.targets import ModelRoute, Target
 
+FORGOTTEN_AFTER = 300.0
+"""Seconds."""
+MOST_BROUGHT = 1000
+"""Models that route plugins bring, of which it is known how they fare."""
+
 
 class Members:
     """Knows the upstreams of the config, and those that route plugins bring. They outlive a reload of the config."""
@@ -24,6 +29,8 @@ class Members:
         self._configured: frozenset[str] = frozenset()
         self._gone: frozenset[str] = frozenset()
         """Models that were in the config."""
+        self._brought: dict[str, float] = {}
+        """Models that route plugins have brought, and when each was used last; those used last stand last."""
         self._known: dict[str, Member] = {}
         self._changed: dict[str, Member] = {}
         self.on_change: Callable[[], None] = _nobody_cares
@@ -47,13 +54,17 @@ class Members:
         A call that began before the config was read goes on by the old one, without a trace in what is known by now.
         """
         group = self._groups.get(route.model)
-        if group is not None and (group.route is route or group.route == route):
-            return group
+        is_same = group is not None and (group.route is route or group.route == route)
         if route.model in self._configured or route.model in self._gone:
-            return self._passing(route, group)
-        made = Group(self, route, self._strategy(route, group))
-        self._put(made)
-        return made
+            return group if group is not None and is_same else self._passing(route, group)
+        if group is None or not is_same:
+            before, group = group, Group(self, route, self._strategy(route, group))
+            self._put(group, before)
+        self._brought.pop(route.model, None)
+        self._brought[route.model] = time.monotonic()  # those used last stand last
+        if len(self._brought) > MOST_BROUGHT:
+            self.forget(0.0)
+        return group
 
     def keep(self, routes: Iterable[ModelRoute]) -> None:
         """Know *routes* from now on, and no others: the config was read.
@@ -69,13 +80,35 @@ class Members:
             if same is not None and same.route == group.route:
                 self._groups[group.route.model] = before.pop(group.route.model)
             else:
-                self._put(group)
+                self._put(group, same)
         self._gone = (self._gone | self._configured) - self._groups.keys()
         self._configured = frozenset(self._groups)
+        self._brought.clear()
         keys = {member.key for member in self.all()}
         self._known = {key: member for key, member in self._known.items() if key in keys}
-        for group in before.values():
-            group.wake_all()
+        for group in [*before.values(), *self._groups.values()]:
+            group.serve()
+
+    def forget(self, unused: float = FORGOTTEN_AFTER) -> None:
+        """Forget models that route plugins have brought and that had no call for so many seconds, the oldest first.
+
+        To be called every few seconds: such names may be the callers' choice, and must not pile up.
+        """
+        now = time.monotonic()
+        for model, used in list(self._brought.items()):
+            if now - used < unused or (unused == 0.0 and len(self._brought) <= MOST_BROUGHT):
+                break
+            group = self._groups.get(model)
+            if group is not None and (group.waiting or any(member.own_in_flight for member in group.all)):
+                continue
+            del self._brought[model]
+            self._groups.pop(model, None)
+            for member in group.all if group is not None else ():
+                self._known.pop(member.key, None)
+
+    def knows(self, member: Member) -> bool:
+        """Whether it is one of those of now."""
+        return self._known.get(member.key) is member
 
     def note_change(self, member: Member) -> None:
         """Remember that this process has changed a condition."""
@@ -91,9 +124,11 @@ class Members:
         name = route.balance.strategy
         return before.strategy if before and before.route.balance.strategy == name else self._make_strategy(name)
 
-    def _put(self, group: Group) -> None:
-        """Have *group* be its model's from now on."""
+    def _put(self, group: Group, before: Group | None) -> None:
+        """Have *group* be its model's from now on, and those wait for it that have waited for the one *before*."""
         self._groups[group.route.model] = group
+        if before is not None:
+            group.waiting = before.waiting
         group.all = tuple([self._member(group, target) for target in group.route.targets])
 
     def _member(self, group: Group, target: Target) -> Member:

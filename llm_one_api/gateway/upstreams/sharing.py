@@ -210,7 +210,7 @@ class Sharing:
             if key not in self._unsaid:  # the store has compared
                 since = max(since, member.health.condition.since + _LEAST)
             member.health.adopt(telling.inward(condition, offset, since=since))
-            member.group.wake_all()
+            member.group.serve()
         for gone in [key for key in self._known if self._members.get(key) is None]:
             del self._known[gone]
 
@@ -228,7 +228,7 @@ class Sharing:
             has_changed = others.in_flight != member.health.others.in_flight
             member.told(others)
             if has_changed and member.group.waiting:
-                member.group.wake_all()
+                member.group.serve()
 
     # -- with and without Redis --
 
@@ -256,4 +256,4 @@ class Sharing:
         for member in self._members.all():
             member.told(NOBODY)
         for group in self._members.groups():
-            group.wake_all()
+            group.serve()

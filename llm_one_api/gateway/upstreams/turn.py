@@ -13,7 +13,7 @@ _ERROR = 400
 class Turn:
     """Tells the upstream's health and figures what became of one attempt. Each thing is told once, the first counts."""
 
-    __slots__ = ("_began", "_is_over", "_trial", "_ttft", "_verdict", "member")
+    __slots__ = ("_asked", "_began", "_is_over", "_trial", "_ttft", "_verdict", "member")
 
     def __init__(self, member: Member, *, trial: bool = False) -> None:
         """Begin: from now on the upstream has one call more under way. *trial*: it is to show whether it is well."""
@@ -21,11 +21,16 @@ class Turn:
         self._trial = trial
         self._verdict: Literal["", "answered", "failed", "none"] = ""
         self._ttft: float | None = None
+        self._asked = False
         self._is_over = False
         self._began = time.monotonic()
         member.own_in_flight += 1
         if trial:
             member.health.begin_trial()
+
+    def asked(self) -> None:
+        """Note that the upstream is called now: until then the call may still be refused."""
+        self._asked = True
 
     def first_byte(self, status: int, now: float) -> None:
         """Note that the answer's body has begun, at *now* (`time.monotonic()`)."""
@@ -39,11 +44,15 @@ class Turn:
             member.group.strategy.saw(member.name, self._ttft)
 
     def failed(self, why: str) -> None:
-        """Note that it gave no usable answer, or broke off; *why* is a code."""
-        if self._verdict != "failed" and not self._is_over:
-            midway = self._verdict == "answered"
-            self._verdict = "failed"
-            self.member.failed(why, trial=self._trial, fresh=self._is_fresh(), midway=midway)
+        """Note that it gave no usable answer, or broke off; *why* is a code. May be found when it is over."""
+        if self._verdict not in {"", "answered"}:
+            return
+        midway = self._verdict == "answered"
+        self._verdict = "failed"
+        member = self.member
+        if self._is_over and self._asked:
+            member.figures.fail()
+        member.failed(why, trial=self._trial, fresh=self._is_fresh(), midway=midway)
 
     def limited(self, seconds: float) -> None:
         """Note that it takes no calls for so many seconds."""
@@ -64,11 +73,12 @@ class Turn:
         member.own_in_flight -= 1
         if self._trial:
             member.health.end_trial()
-        failed = self._verdict == "failed"
-        ended = self._ttft is not None and not failed
-        member.figures.add(failed=failed, ttft=self._ttft, duration=time.monotonic() - self._began if ended else None)
+        if self._asked:
+            failed = self._verdict == "failed"
+            seconds = time.monotonic() - self._began if self._ttft is not None and not failed else None
+            member.figures.add(failed=failed, ttft=self._ttft, duration=seconds)
         if member.group.waiting:
-            member.group.wake()
+            member.group.serve()
 
     def _is_fresh(self) -> bool:
         """Whether it began after what is known of the upstream was found."""

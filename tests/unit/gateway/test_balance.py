@@ -4,104 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
-import gevent
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from llm_one_api.errors import UpstreamFailed
-from llm_one_api.gateway.balance import Balance, Busy, Trip
-from llm_one_api.gateway.endpoints import ENDPOINTS, Endpoint
+from llm_one_api.errors import UpstreamFailed, UpstreamTimeout
+from llm_one_api.gateway.answer import ClientLeft
 from llm_one_api.gateway.prepare import Unsupported
-from llm_one_api.gateway.upstreams.health import Condition, Others
-from llm_one_api.gateway.upstreams.member import Member
+from llm_one_api.gateway.upstreams.health import Condition
 from llm_one_api.gateway.upstreams.members import Members
-from llm_one_api.gateway.watch import Visit
 from llm_one_api.plugins import manager
-from llm_one_api.plugins.interfaces import Candidate, LoadBalanceStrategy, LogFile, PluginConfig, PluginContext
-from llm_one_api.targets import Balance as Settings
-from llm_one_api.targets import ModelRoute, Target, Upstream
-
-CHAT = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "chat")
-EMBEDDINGS = next(endpoint for endpoint in ENDPOINTS if endpoint.name == "embeddings")
-CONTEXT = PluginContext(zone=ZoneInfo("UTC"), log_file=LogFile(file=Path("x")), redis_url="")
-STRATEGIES = ("round_robin", "random", "weighted", "least_connections", "least_latency")
-
-
-class Answer:
-    """An upstream's answer, as far as it is judged."""
-
-    def __init__(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
-        self.status = status
-        self.headers = headers or {}
-        self.body = body
-        self.discarded = False
-
-    def refusal(self, _visit: Visit) -> bytes:
-        return self.body
-
-    def discard(self) -> None:
-        self.discarded = True
-
-
-class First(LoadBalanceStrategy):
-    """Takes the first."""
-
-    def choose(self, among: Any) -> Any:
-        """Choose it."""
-        return among[0]
-
-
-def target(name: str, model: str = "m", *, weight: int = 1, **upstream: Any) -> Target:
-    made = Upstream(name=name, base_url=f"http://{name}/v1", **upstream)
-    return Target(model=model, upstream_model=model, upstream=made, weight=weight)
-
-
-def route(*targets: Target, fallbacks: tuple[str, ...] = (), **settings: Any) -> ModelRoute:
-    return ModelRoute(
-        model=targets[0].model,
-        targets=targets,
-        balance=Settings(**{"strategy": "first", **settings}),
-        fallbacks=fallbacks,
-    )
+from llm_one_api.plugins.interfaces import Candidate, LoadBalanceStrategy, PluginConfig
+from tests.harness.trips import (
+    CONTEXT,
+    EMBEDDINGS,
+    STRATEGIES,
+    First,
+    begin,
+    judged,
+    member,
+    rest,
+    route,
+    target,
+    visit,
+)
 
 
 @pytest.fixture
 def members() -> Members:
     return Members(lambda _name: First(PluginConfig()))
-
-
-def visit() -> Visit:
-    return Visit(-1, gevent.getcurrent(), drains=False)
-
-
-def begin(
-    members: Members, to: ModelRoute, *others: ModelRoute, endpoint: Endpoint = CHAT, by: Visit | None = None
-) -> Trip:
-    return Balance(members)(to, lambda: others, endpoint, by or visit())
-
-
-def member(members: Members, name: str, model: str = "m") -> Member:
-    found = members.get(f"{model}\t{name}")
-    assert found is not None
-    return found
-
-
-def rest(one: Member, seconds: float = 60.0) -> None:
-    now = time.time()
-    one.health.adopt(Condition(state="ejected", why="http_500", since=now, until=now + seconds, rests=1))
-
-
-def judged(trip: Trip, status: int, **of: Any) -> bool:
-    """Tell whether an answer is passed on."""
-    answer = Answer(status, **of)
-    found = trip.judge(answer, again=True)  # type: ignore[arg-type]  # a small one of the test's
-    assert answer.discarded == (found is None)
-    return found is not None
 
 
 # -- choosing --
@@ -285,6 +217,69 @@ def test_a_resting_upstream_is_asked_when_all_others_have_failed_but_not_one_tha
     assert member(members, "c").health.standing() == "ejected"
 
 
+# -- what becomes of an answer --
+
+
+def test_an_answer_that_breaks_off_is_a_failure_also_when_that_is_found_after_its_connection_was_let_go(
+    members: Members,
+) -> None:
+    to = route(target("a"), target("b"))
+    trip = begin(members, to)
+    trip.turn.asked()
+    trip.turn.first_byte(200, time.monotonic())
+
+    trip.turn.over()
+    trip.turn.failed("upstream_truncated")
+
+    one = member(members, "a")
+    assert (one.health.streak, one.health.seen()) == (1, (1, 1))
+    assert (one.figures.told().requests, one.figures.told().failures) == (1, 1)
+
+
+def test_a_call_that_was_never_sent_is_in_no_figure(members: Members) -> None:
+    begin(members, route(target("a"))).end()
+
+    assert member(members, "a").figures.told().requests == 0
+
+
+def test_whose_turn_it_was_when_the_time_was_over_is_not_blamed(members: Members) -> None:
+    trip = begin(members, route(target("a"), target("b"), max_retries=0))
+
+    with pytest.raises(UpstreamTimeout):
+        trip.failed(UpstreamTimeout("Too long.", code="upstream_timeout_total"), again=True)
+
+    assert member(members, "a").health.streak == 0
+
+
+def test_a_call_whose_caller_has_left_goes_nowhere_else(members: Members) -> None:
+    by = visit()
+    trip = begin(members, route(target("a"), target("b")), by=by)
+    by.client_gone = True
+
+    with pytest.raises(ClientLeft):
+        trip.failed(UpstreamFailed("No."), again=True)
+
+
+def test_a_call_that_cannot_go_on_is_no_trial_while_another_is_healthy(members: Members) -> None:
+    to = route(target("a"), target("b"))
+    members.group(to)
+    rest(member(members, "b"), -1)
+
+    assert begin(members, to, again=False).target.upstream.name == "a"
+    assert begin(members, to).target.upstream.name == "b"
+
+
+def test_a_call_has_the_time_of_the_model_that_was_asked_for_wherever_it_begins(members: Members) -> None:
+    to = route(target("a", total_timeout=3), fallbacks=("n",))
+    members.group(to)
+    rest(member(members, "a"))
+    by = visit()
+
+    begin(members, to, route(target("x", "n", total_timeout=1000)), by=by)
+
+    assert by.total_deadline <= time.monotonic() + 3
+
+
 # -- fallbacks --
 
 
@@ -330,167 +325,35 @@ def test_another_400_goes_nowhere(members: Members) -> None:
     assert judged(trip, 400, body=b'{"error":{"code":"invalid_value"}}')
 
 
-# -- health --
-
-
-def test_the_last_healthy_upstream_is_never_ejected(members: Members) -> None:
-    to = route(target("a"), target("b"), max_retries=0)
-    for name in "ab":
-        one = next(m for m in members.group(to).all if m.name == name)
-        for _ in range(5):
-            one.failed("http_500", trial=False, fresh=True, midway=False)
-
-    assert member(members, "a").health.standing() == "ejected"
-    assert member(members, "b").health.standing() == "healthy"
-    assert member(members, "b").health.kept
-
-
-def test_a_lone_upstream_is_asked_whatever_it_answers(members: Members) -> None:
-    to = route(target("a"))
-    for _ in range(10):
-        trip = begin(members, to)
-        assert judged(trip, 500)
-        trip.end()
-
-    assert begin(members, to).target.upstream.name == "a"
-    assert member(members, "a").health.condition.state == "healthy"
-
-
-# -- room --
-
-
-def under_way(trips: list[Trip]) -> list[str]:
-    return [trip.target.upstream.name for trip in trips]
-
-
-def test_an_upstream_has_no_more_calls_at_a_time_than_it_may(members: Members) -> None:
-    to = route(target("a", max_concurrent=2), target("b", max_concurrent=1), queue_timeout=0.01)
-
-    trips = [begin(members, to) for _ in range(3)]
-
-    assert under_way(trips) == ["a", "a", "b"]
-    with pytest.raises(Busy) as caught:
-        begin(members, to)
-    assert (caught.value.status, caught.value.code) == (503, "upstream_busy")
-
-
-def test_a_call_waits_for_room_and_those_that_wait_take_turns(members: Members) -> None:
-    to = route(target("a", max_concurrent=1), queue_timeout=10)
-    holds = begin(members, to)
-    order: list[int] = []
-
-    def call(number: int) -> None:
-        trip = begin(members, to)
-        order.append(number)
-        trip.end()
-
-    waiting = [gevent.spawn(call, number) for number in range(3)]
-    gevent.sleep(0)
-    assert len(members.group(to).waiting) == 3
-
-    holds.end()
-    gevent.joinall(waiting, timeout=5)
-
-    assert order == [0, 1, 2]
-    assert not members.group(to).waiting
-
-
-def test_no_more_calls_wait_than_may(members: Members) -> None:
-    to = route(target("a", max_concurrent=1), queue_timeout=10, max_queue=1)
-    holds = begin(members, to)
-    waits = gevent.spawn(lambda: begin(members, to).end())
-    gevent.sleep(0)
-
-    with pytest.raises(Busy):
-        begin(members, to)
-
-    holds.end()
-    waits.join(5)
-    assert waits.successful()
-
-
-def test_calls_of_other_processes_take_room_too(members: Members) -> None:
-    to = route(target("a", max_concurrent=3), queue_timeout=0.01)
+def test_a_call_that_begins_at_a_fallback_is_charged_to_the_model_that_was_asked_for(members: Members) -> None:
+    to = route(target("a"), fallbacks=("n",))
     members.group(to)
-    member(members, "a").told(Others(in_flight=2, processes=2))
-
-    begin(members, to)
-    with pytest.raises(Busy):
-        begin(members, to)
-
-
-def test_a_fallback_takes_what_finds_no_room(members: Members) -> None:
-    to = route(target("a", max_concurrent=1), queue_timeout=0.01, fallbacks=("n",))
-    other = route(target("x", "n"))
-    begin(members, to, other)
-
-    assert begin(members, to, other).target.model == "n"
-
-
-# -- what a reload leaves --
-
-
-def test_a_reload_keeps_what_is_known_of_the_same_upstream(members: Members) -> None:
-    members.keep([route(target("a"), target("b"))])
     rest(member(members, "a"))
-    trip = begin(members, route(target("a"), target("b")))
 
-    members.keep([route(target("a", weight=5), target("c"))])
+    trip = begin(members, to, route(target("x", "n")))
 
-    assert member(members, "a").health.standing() == "ejected"
-    assert member(members, "a").weight == 5
-    assert members.get("m\tb") is None
-    trip.end()
+    assert (trip.target.model, trip.charged.model, trip.charged.upstream.name) == ("n", "m", "x")
 
 
-def test_another_place_under_the_same_name_begins_anew_and_others_hear_of_it(members: Members) -> None:
-    members.keep([route(target("a"), target("b"))])
-    rest(member(members, "a"))
-    moved = Target(model="m", upstream_model="m", upstream=Upstream(name="a", base_url="http://elsewhere/v1"))
+def test_no_upstream_is_asked_twice_for_one_call(members: Members) -> None:
+    to, other = route(target("a"), fallbacks=("n",)), route(target("x", "n"))
+    members.group(to)
+    members.group(other)
+    rest(member(members, "x", "n"))
+    trip = begin(members, to, other)
 
-    members.keep([route(moved, target("b"))])
-
-    assert member(members, "a").health.standing() == "healthy"
-    assert [one.name for one in members.take_changed()] == ["a"]
-
-
-def test_a_call_of_before_a_reload_goes_on_by_the_old_config_and_leaves_no_trace(members: Members) -> None:
-    old, new = route(target("a"), target("b")), route(target("a"))
-    gone = route(target("x", "n"))
-    members.keep([old, gone])
-    members.keep([new])
-    known = members.group(new)
-
-    assert not judged(begin(members, old), 500)
-    begin(members, gone)
-
-    assert members.group(new) is known
-    assert [group.route.model for group in members.groups()] == ["m"]
-    assert member(members, "a").health.streak == 1
+    assert not judged(trip, 500)
+    assert trip.target.upstream.name == "x", "a resting fallback is better than none"
+    assert judged(trip, 500)
 
 
-def test_a_strategy_that_cannot_be_made_changes_nothing() -> None:
-    def make(name: str) -> LoadBalanceStrategy:
-        if name != "first":
-            raise LookupError(name)
-        return First(PluginConfig())
+def test_two_models_that_rest_and_stand_in_for_each_other_are_both_tried(members: Members) -> None:
+    to, other = route(target("a"), fallbacks=("n",)), route(target("x", "n"), fallbacks=("m",))
+    for one, name, model in ((to, "a", "m"), (other, "x", "n")):
+        members.group(one)
+        rest(member(members, name, model))
+    trip = begin(members, to, other)
 
-    members = Members(make)
-    members.keep([route(target("a"))])
-
-    with pytest.raises(LookupError):
-        members.keep([route(target("z", "k")), route(target("a"), strategy="none")])
-
-    assert [group.route.model for group in members.groups()] == ["m"]
-
-
-def test_calls_that_wait_look_again_when_the_config_gives_more_room(members: Members) -> None:
-    members.keep([route(target("a", max_concurrent=1), queue_timeout=10)])
-    begin(members, route(target("a", max_concurrent=1), queue_timeout=10))
-    waits = gevent.spawn(lambda: begin(members, route(target("a", max_concurrent=1), queue_timeout=10)))
-    gevent.sleep(0)
-
-    members.keep([route(target("a", max_concurrent=2), queue_timeout=10)])
-    waits.join(5)
-
-    assert waits.successful()
+    assert trip.target.upstream.name == "a"
+    assert not judged(trip, 500)
+    assert trip.target.upstream.name == "x"

@@ -46,7 +46,20 @@ def test_a_429_says_how_long_it_wants_no_calls(headers: dict[str, str], seconds:
     assert pause_of(headers, NOW) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-1", "nan", "inf", "-inf", "1e999", "Mon, 99 Sep 2026 14:13:30 GMT"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "-1",
+        "nan",
+        "inf",
+        "-inf",
+        "1e999",
+        "Mon, 99 Sep 2026 14:13:30 GMT",
+        "Mon, 21 Sep 99999999999999999999 14:13:30 GMT",
+    ],
+)
 def test_one_that_does_not_say_is_given_a_moment(text: str) -> None:
     assert pause_of({"retry-after": text}, NOW) == PAUSE
 
