@@ -77,7 +77,7 @@ TO = Parameter(
 TZ = Parameter(
     name="tz",
     says="The time zone of days, hours and of the answer's times, such as `Europe/Berlin`; else the config's.",
-    schema={"type": "string", "minLength": 1},
+    schema={"type": "string", "pattern": "^[A-Za-z0-9_+/-]{1,64}$"},
     example="Asia/Shanghai",
 )
 BUCKET = Parameter(

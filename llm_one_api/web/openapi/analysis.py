@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from llm_one_api.reporting import layout, parameters
@@ -42,8 +41,6 @@ _HEAD: Mapping[str, Schema] = {
 _GROUP_BY = list_of({"type": "string", "enum": list(DIMENSIONS)})
 
 SCHEMAS: Mapping[str, Schema] = {
-    # From one file: `available_timezones()` opens them all.
-    "TimeZone": {"type": "string", "enum": files("tzdata").joinpath("zones").read_text().split()},
     "Sums": record(_ROW, optional=_APART),
     "Ranked": record({"rank": COUNT, "share": or_null(NUMBER), **_ROW}, optional=_APART),
     "PeakHour": record(
@@ -61,8 +58,6 @@ def _parameters(of: Sequence[Parameter]) -> list[Mapping[str, Any]]:
 
 
 def _parameter(one: Parameter) -> Mapping[str, Any]:
-    if one is parameters.TZ:
-        return query(one.name, one.says, ref("TimeZone"), example=one.example)
     more: dict[str, Any] = {} if one.example is None else {"example": one.example}
     if one.has_many:
         more |= {"style": "form", "explode": not one.joined}
