@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -94,7 +95,7 @@ class Sources:
         self._is_checked = False
         self._folder = settings.journal_folder
         self._sources: dict[str, Source] = {}
-        self._wanted: Collection[str] = ()
+        self._wanted: AbstractSet[str] = frozenset()
         self._use(settings)
 
     def __call__(self) -> tuple[Sequence[Source], Collection[str]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from typing import Any
 
 OTHER = "other"
 CONFIG = "config"
@@ -35,7 +36,7 @@ class Known:
         """Give an upstream's label."""
         return name if name in self._upstreams else OTHER
 
-    def of(self, group: Mapping[str, str | bool]) -> Labels:
+    def of(self, group: Mapping[Any, str | bool]) -> Labels:
         """Give the labels of a counter for the calls of *group* (dimensions and values)."""
         labels, folded = [], False
         for name, value in group.items():

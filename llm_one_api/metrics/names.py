@@ -15,7 +15,7 @@ COUNTED: Mapping[str, str] = {
     "token_usage_total": "Tokens of finished calls: type prompt and completion, which together are all.",
     "token_part_total": "Tokens that are counted in llm_token_usage_total already, as far as they are told: from a "
     "cache, for reasoning, and so on.",
-    "metered_request_total": "Finished calls whose tokens are known.",
+    "metered_request_total": "Finished calls whose tokens are known, those of the input at least.",
     "estimated_request_total": "Finished calls whose tokens were counted by us, for the upstream told none.",
     "cost_usd_total": "Cost of the finished calls that have one, in USD.",
     "priced_request_total": "Finished calls that were given a cost.",

@@ -8,6 +8,7 @@ kept beside the sums, so that these two never fall either.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol, get_args
@@ -59,7 +60,7 @@ class FromLedger:
         ledger: Ledger,
         *,
         known: Known,
-        wanted: Collection[str],
+        wanted: AbstractSet[str],
         plugins: Collection[str],
         jobs: Sequence[Planned],
         quotas: Quotas,
@@ -100,10 +101,14 @@ class FromLedger:
             sums, of = row.sums, row.group
             model, upstream = self._labels(of, "model"), self._labels(of, "model", "upstream")
             for outcome in OUTCOMES:  # also 0: of a series that begins with 1, Prometheus does not see that one call
-                _add(found["request_total"], self._known.of({**of, "outcome": outcome}), sums.outcomes.get(outcome, 0))
+                _add(
+                    found["request_total"],
+                    self._known.of(dict(of) | {"outcome": outcome}),
+                    sums.outcomes.get(outcome, 0),
+                )
             _add(found["attempt_total"], model, sums.attempts)
             _add(found["sdk_retry_total"], model, sums.sdk_retries)
-            _add(found["metered_request_total"], model, sums.with_tokens)
+            _add(found["metered_request_total"], model, sums.with_prompt_tokens)
             _add(found["estimated_request_total"], model, sums.estimated)
             _add(found["priced_request_total"], upstream, sums.priced)
             _add(found["unpriced_request_total"], upstream, sums.unpriced)
@@ -143,8 +148,14 @@ class FromLedger:
             )
 
     def _by_user(self) -> Iterator[Metric]:
-        rows = self._ledger.analysis.ask(_ever(("user",)))[:MOST_USERS]
+        with self._ledger.analysis.moment() as moment:
+            rows = self._ledger.analysis.ask(_ever(("user",)), moment=moment)[:MOST_USERS]
+            taken_back = self._ledger.taken_back.all(moment)
         costs = {_user(row): row.sums.cost for row in rows}
+        for back in taken_back:
+            user: Labels = (("user", back.user),)
+            if (cost := costs.get(user)) is not None:
+                costs[user] = cost + back.cost
         yield counter("user_request_total", {_user(row): row.sums.requests for row in rows})
         yield counter(
             "user_token_total",

@@ -45,13 +45,12 @@ class Analysis:
         """Read over *reading*, an engine for transactions that write nothing."""
         self._reading = reading
 
-    def ask(self, question: Question, most: int | None = None) -> list[Row]:
+    def ask(self, question: Question, most: int | None = None, moment: Connection | None = None) -> list[Row]:
         """Give the sums by bucket, in order, and within each by group, the busiest first.
 
         Where there was no call, there is no row. More than *most* rows are not answered either.
         """
-        sums, times = self._read(question, most)
-        return rows(question, sums, times)
+        return rows(question, *self._read(question, most, moment))
 
     def top(self, question: Question, by: Rank, limit: int) -> list[Row]:
         """Give the *limit* groups that have most of *by* over all of the time; those that have none are left out."""

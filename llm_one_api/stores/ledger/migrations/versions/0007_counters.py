@@ -16,6 +16,7 @@ def upgrade() -> None:
     op.add_column("job_runs", sa.Column("seconds", sa.Float))
     op.create_table(
         "taken_back",
+        sa.Column("user", sa.Text, primary_key=True),
         sa.Column("model", sa.Text, primary_key=True),
         sa.Column("upstream", sa.Text, primary_key=True),
         sa.Column("unpriced", sa.BigInteger, nullable=False),
