@@ -21,7 +21,8 @@ from llm_one_api.values import Value
 DAY = timedelta(days=1)
 PEAK_WINDOW = timedelta(days=28)
 """Four of each day of the week."""
-MOST_BUCKETS = 25_000
+MOST_BUCKETS = 40_000
+"""A year of quarters, a century of days."""
 NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
 
 _LENGTHS: Mapping[Bucket, timedelta] = {
