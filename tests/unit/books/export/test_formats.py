@@ -27,7 +27,7 @@ from tests.harness import golden
 from tests.harness.records import AT, bare, record
 
 BERLIN = ZoneInfo("Europe/Berlin")
-HOSTILE = {
+HOSTILE: dict[str, Any] = {
     "model": '=HYPERLINK("http://x","y")', "user": "@SUM(1+1)", "end_user": "-1+cmd|' /C calc'!A0", "group": "\t=1",
     "error": "+1", "client_request_id": 'a"b,c\r\nd', "tags": ("=2", "b"),
 }  # fmt: skip

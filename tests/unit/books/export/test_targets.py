@@ -123,7 +123,7 @@ def test_an_unknown_kind_of_url_is_told() -> None:
         target_of("nothing://bucket", {}, masked)
 
 
-class Breaking(MemoryFileSystem):
+class Breaking(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
     """Breaks when a file is to be moved, or after so many bytes, with words that repeat a secret."""
 
     protocol = "breaking"
