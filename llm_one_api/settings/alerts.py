@@ -81,7 +81,7 @@ _NUMBER = "a number of at least 0, such as 1000, 0.05 or 5%"
 Threshold = Annotated[Decimal, PlainValidator(_threshold), Expect(_NUMBER)]
 ThresholdOrNone = Annotated[Decimal | None, PlainValidator(_threshold), Expect(_NUMBER)]
 Dimensions = Annotated[
-    tuple[Dimension, ...], BeforeValidator(listed), Expect("a list of model, user, key, endpoint and upstream")
+    tuple[Dimension, ...], BeforeValidator(listed), Expect("model, user, key, endpoint, upstream, or a list of them")
 ]
 NamesOrNone = Annotated[tuple[str, ...] | None, BeforeValidator(listed), Expect("a list of names of channels")]
 
