@@ -60,7 +60,7 @@ class Process:
         return self.member(name).health.standing()
 
     def fail(self, name: str = "one") -> None:
-        self.member(name).failed("http_500", trial=False, fresh=True, midway=False)
+        self.member(name).failed("http_500", trial=False, fresh=True)
 
     def answer(self, name: str = "one") -> None:
         self.member(name).answered(fresh=True)
@@ -191,7 +191,7 @@ def test_whatever_they_find_at_the_same_time_they_agree_in_the_end(begin: Begin)
                 member.limited(chance.choice([600, 1200]))
             case _:
                 trial = member.health.condition.state == "ejected"
-                member.failed(f"http_{chance.randrange(500, 504)}", trial=trial, fresh=True, midway=False)
+                member.failed(f"http_{chance.randrange(500, 504)}", trial=trial, fresh=True)
 
     def conditions() -> set[Any]:
         known = [(p.clock(), p.member().health.condition) for p in found]
@@ -222,16 +222,27 @@ def test_clocks_of_hosts_need_not_agree(begin: Begin, ahead: float) -> None:
     soon(lambda: a.state("two") == "paused", "a has heard")
 
 
+class Waits:
+    """A call that waits for room."""
+
+    served = False
+
+    def take(self) -> bool:
+        """Take any."""
+        self.served = True
+        return True
+
+
 def test_calls_that_wait_are_woken_when_others_calls_end(begin: Begin) -> None:
     a, b = begin(), begin()
-    woken = []
+    waits = Waits()
     a.member().own_in_flight = 1
     soon(lambda: b.member().health.others.in_flight == 1, "b knows")
-    b.member().group.waiting.append(lambda: woken.append("b"))
+    b.member().group.waiting.append(waits)
 
     a.member().own_in_flight = 0
 
-    soon(lambda: woken == ["b"], "it is woken")
+    soon(lambda: waits.served, "it is woken")
 
 
 def test_figures_are_told_of_all_models_also_of_those_with_one_upstream(begin: Begin) -> None:

@@ -150,15 +150,15 @@ class Health:
             return False
         return self._become(WELL)
 
-    def failed(self, why: str, *, trial: bool, fresh: bool, may_rest: bool, midway: bool = False) -> bool:
+    def failed(self, why: str, *, trial: bool, fresh: bool, may_rest: bool, answered_after: int | None = None) -> bool:
         """Note that it failed a call.
 
         *trial*: one that was to show whether it is well; *may_rest*: others can take its calls;
-        *midway*: a call that it had answered, so far.
+        *answered_after*: a call that it began to answer, after so many failures in a row: that was no answer after all.
         """
         self.last_failed = now = self._clock()
-        self.streak += 1
-        self._count(now, 1, requests=0 if midway else 1)
+        self.streak = max(self.streak, answered_after or 0) + 1
+        self._count(now, 1, requests=1 if answered_after is None else 0)
         if self.condition.state == "ejected":
             return trial and fresh and self._rest(why)
         return self._maybe_rest(why, may_rest=may_rest)

@@ -137,12 +137,12 @@ class Member:
             log.info("upstream.recovered", model=self.target.model, upstream=self.name)
             self._group.register.note_change(self)
 
-    def failed(self, why: str, *, trial: bool, fresh: bool, midway: bool) -> None:
-        """Note that it failed a call; *midway*: one that it had answered, so far."""
+    def failed(self, why: str, *, trial: bool, fresh: bool, answered_after: int | None = None) -> None:
+        """Note that it failed a call; *answered_after*: one that it began to answer, after that many failures."""
         self.last_error = LastError(code=why, at=time.time())
         was_kept = self.health.kept
         others = self._group.has_another(self)
-        if self.health.failed(why, trial=trial, fresh=fresh, may_rest=others, midway=midway):
+        if self.health.failed(why, trial=trial, fresh=fresh, may_rest=others, answered_after=answered_after):
             self._ejected()
         elif self.health.kept and not was_kept:
             self._kept(why)

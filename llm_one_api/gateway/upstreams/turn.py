@@ -13,7 +13,7 @@ _ERROR = 400
 class Turn:
     """Tells the upstream's health and figures what became of one attempt. Each thing is told once, the first counts."""
 
-    __slots__ = ("_asked", "_began", "_is_over", "_trial", "_ttft", "_verdict", "member")
+    __slots__ = ("_asked", "_before", "_began", "_is_over", "_trial", "_ttft", "_verdict", "member")
 
     def __init__(self, member: Member, *, trial: bool = False) -> None:
         """Begin: from now on the upstream has one call more under way. *trial*: it is to show whether it is well."""
@@ -21,6 +21,8 @@ class Turn:
         self._trial = trial
         self._verdict: Literal["", "answered", "failed", "none"] = ""
         self._ttft: float | None = None
+        self._before: int | None = None
+        """Its failures in a row when it began to answer."""
         self._asked = False
         self._is_over = False
         self._began = time.monotonic()
@@ -38,6 +40,7 @@ class Turn:
             return
         self._verdict = "answered"
         member = self.member
+        self._before = member.health.streak
         member.answered(fresh=self._is_fresh())
         if status < _ERROR:  # what an error took says nothing of what an answer takes
             self._ttft = now - self._began
@@ -47,12 +50,11 @@ class Turn:
         """Note that it gave no usable answer, or broke off; *why* is a code. May be found when it is over."""
         if self._verdict not in {"", "answered"}:
             return
-        midway = self._verdict == "answered"
         self._verdict = "failed"
         member = self.member
         if self._is_over and self._asked:
             member.figures.fail()
-        member.failed(why, trial=self._trial, fresh=self._is_fresh(), midway=midway)
+        member.failed(why, trial=self._trial, fresh=self._is_fresh(), answered_after=self._before)
 
     def limited(self, seconds: float) -> None:
         """Note that it takes no calls for so many seconds."""

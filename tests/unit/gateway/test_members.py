@@ -24,7 +24,7 @@ def test_the_last_healthy_upstream_is_never_ejected(members: Members) -> None:
     for name in "ab":
         one = next(m for m in members.group(to).all if m.name == name)
         for _ in range(5):
-            one.failed("http_500", trial=False, fresh=True, midway=False)
+            one.failed("http_500", trial=False, fresh=True)
 
     assert member(members, "a").health.standing() == "ejected"
     assert member(members, "b").health.standing() == "healthy"

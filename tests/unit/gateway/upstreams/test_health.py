@@ -156,9 +156,19 @@ def test_failures_of_more_than_a_minute_ago_do_not_count(health: Health, clock: 
 
 def test_an_answer_that_broke_midway_is_one_call_that_failed(health: Health) -> None:
     health.answered(fresh=True)
-    health.failed("upstream_truncated", trial=False, fresh=True, may_rest=True, midway=True)
+    health.failed("upstream_truncated", trial=False, fresh=True, may_rest=True, answered_after=0)
 
     assert health.seen() == (1, 1)
+
+
+def test_one_that_breaks_off_every_answer_rests_too(health: Health) -> None:
+    for streak in range(3):
+        before = health.streak
+        health.answered(fresh=True)
+        health.failed("upstream_truncated", trial=False, fresh=True, may_rest=True, answered_after=before)
+        assert health.streak == streak + 1
+
+    assert health.standing() == "ejected"
 
 
 def test_one_that_says_when_to_come_back_pauses_until_then_and_has_not_failed(health: Health, clock: Clock) -> None:
