@@ -100,7 +100,10 @@ class Closing:
                 connection.execute(_summed_into(table, _sources(tables, found)), _bounds(period, found))
             table = LATENCIES[period.level]
             connection.execute(delete(table).where(table.c.slot >= period.since, table.c.slot < period.until))
-            packing.write(connection, table, _times(connection, period, found))
+            if period.level == "day":
+                packing.write_hours(connection, _hours(connection, period, found))
+            else:
+                packing.write(connection, table, _month(connection, period))
             connection.execute(insert(closed_periods).values(period._asdict()))
         return True
 
@@ -131,8 +134,11 @@ class Closing:
         for each in _SUMMED:
             rows = within(tables[each["quarter"]])
             self._add[each[period.level]](connection, together(rows, lambda key: (period.since, *key[1:])))
-        times = packing.pack(within(tables[latencies_quarter]), period.since)
-        packing.add(connection, LATENCIES[period.level], times, period.since)
+        times = within(tables[latencies_quarter])
+        if period.level == "day":
+            packing.add_hours(connection, times, period.since)
+        else:
+            packing.add(connection, LATENCIES["month"], times, period.since)
 
     def count(self, since: datetime, until: datetime) -> dict[str, int]:
         """Count what `differences` compares."""
@@ -141,11 +147,11 @@ class Closing:
             found: dict[str, int] = {row.level: row.periods for row in connection.execute(asked)}
         return {f"{level}s": found.get(level, 0) for level in CALENDRIC}
 
-    def close_anew(self, begins: Collection[datetime]) -> None:
-        """Make the sums of the closed days and months anew that begin at one of *begins*."""
+    def close_anew(self, slots: Collection[datetime]) -> None:
+        """Make the sums of the closed days and months anew that one of *slots* lies in."""
         with self._reading.connect() as connection:
             closed = [Period(*row) for row in connection.execute(select(closed_periods).order_by(_p.level, _p.since))]
-        wrong = [period for period in closed if period.since in begins]
+        wrong = [period for period in closed if any(period.since <= at < period.until for at in slots)]
         with self._engine.begin() as connection:
             lock(connection)
             for period in wrong:
@@ -172,12 +178,17 @@ class Closing:
                     table = tables[period.level]
                     asked = _summed_up(table, _sources(tables, found))
                     expected = _rows(connection, table, asked, _bounds(period, found))
-                    there = _rows(connection, table, _of_a_time(table), period._asdict())
-                    yield from compare(table, expected, there)
+                    yield from compare(table, expected, _rows(connection, table, _of_a_time(table), period._asdict()))
                 table = LATENCIES[period.level]
-                expected = packing.apart(_times(connection, period, found))
-                there = packing.apart(dict(packing.read(connection, table, period.since, period.until)))
-                yield from compare(LATENCIES["hour"], expected, there, named=table.name)
+                there = dict(packing.read(connection, table, period.since, period.until))
+                if period.level == "day":
+                    hours = packing.hours_apart(packing.read_hours(connection, period.since))
+                    expected = packing.hours_apart(_hours(connection, period, found))
+                    yield from compare(LATENCIES["hour"], expected, hours, named=table.name)
+                    whole = packing.together([(key[:-1], {key[-1]: n}) for key, [n] in expected.items()], period.since)
+                else:
+                    whole = _month(connection, period)
+                yield from compare(LATENCIES["hour"], packing.apart(whole), packing.apart(there), named=table.name)
 
 
 def _touching(since: datetime, until: datetime) -> tuple[Any, Any]:
@@ -241,11 +252,9 @@ def _summed_into(table: Table, sources: tuple[Table, ...]) -> Any:
 
 @cache
 def _counted(sources: tuple[Table, ...]) -> Any:
-    """Count the calls of *sources* by how long they took."""
-    names = [column.name for column in sources[0].columns if column.name not in {"slot", "calls"}]
-    columns = _columns(sources, (*names, "calls"))
-    by = [columns[name] for name in names]
-    return select(*by, func.sum(columns.calls)).group_by(*by)
+    """Give the calls of *sources* by how long they took."""
+    columns = _columns(sources, [column.name for column in sources[0].columns])
+    return select(*columns)
 
 
 def _columns(sources: Sequence[Table], names: Sequence[str]) -> Any:
@@ -257,12 +266,15 @@ def _columns(sources: Sequence[Table], names: Sequence[str]) -> Any:
     return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery().c
 
 
-def _times(connection: Connection, period: Period, found: Sequence[Stretch]) -> packing.Packed:
-    """Add up how many calls took how long."""
-    if period.level == "month":
-        return packing.together(packing.read(connection, LATENCIES["day"], *found[0][1:]), period.since)
+def _hours(connection: Connection, period: Period, found: Sequence[Stretch]) -> dict[packing.Key, packing.Hours]:
+    """Add up how many calls of a day took how long."""
     rows = connection.execute(_counted(_sources(LATENCIES, found)), _bounds(period, found))
-    return packing.pack({(period.since, *row[:-1]): [int(row[-1])] for row in rows}, period.since)
+    return packing.by_hours(rows, period.since)
+
+
+def _month(connection: Connection, period: Period) -> dict[packing.Key, packing.Spread]:
+    """Add up how many calls of a month took how long."""
+    return packing.together(packing.read(connection, LATENCIES["day"], period.since, period.until), period.since)
 
 
 def _rows(connection: Connection, table: Table, asked: Any, values: Mapping[str, Any]) -> Rows:

@@ -95,7 +95,7 @@ latencies_hour = _latencies("latencies_hour")
 """How many calls took how long, in buckets 5 % apart: sums of these are true percentiles, means of means are not."""
 
 
-def _packed(name: str) -> Table:
+def _packed(name: str, *others: SchemaItem) -> Table:
     return Table(
         name,
         metadata,
@@ -103,6 +103,7 @@ def _packed(name: str) -> Table:
         *map(_dimension, LATENCY_DIMENSIONS),
         _kind(),
         Column("calls", Text, nullable=False, doc="How many by bucket, as a JSON object"),
+        *others,
         sqlite_with_rowid=False,
     )
 
@@ -119,7 +120,9 @@ rollups_day = _rollup("rollups_day", DIMENSIONS)
 rollups_month = _rollup("rollups_month", DIMENSIONS)
 traffic_day = _rollup("traffic_day", TRAFFIC_DIMENSIONS)
 traffic_month = _rollup("traffic_month", TRAFFIC_DIMENSIONS)
-latencies_day = _packed("latencies_day")
+latencies_day = _packed(
+    "latencies_day", Column("hours", Text, nullable=False, doc="The same by hours, counted from the first")
+)
 latencies_month = _packed("latencies_month")
 
 ROLLUPS: dict[Level, Table] = {

@@ -16,9 +16,9 @@ from llm_one_api.stores.ledger.analysis.answers import PeakHour, Row, Sums
 from llm_one_api.stores.ledger.analysis.buckets import Edges
 from llm_one_api.stores.ledger.analysis.folding import Counts, Where, as_sums, fold, fold_times, rows
 from llm_one_api.stores.ledger.analysis.latest import Cursor, latest
-from llm_one_api.stores.ledger.analysis.plan import Kept, plan
-from llm_one_api.stores.ledger.analysis.questions import Dimension, Question, Rank
-from llm_one_api.stores.ledger.analysis.reading import read, read_times, tells_times
+from llm_one_api.stores.ledger.analysis.plan import Kept, plan, times_of
+from llm_one_api.stores.ledger.analysis.questions import Dimension, NotAnswerable, Question, Rank
+from llm_one_api.stores.ledger.analysis.reading import is_dear, read, read_times, tells_times, times_are_dear
 from llm_one_api.stores.ledger.engine import one_moment
 from llm_one_api.stores.ledger.rollup_tables import closed_periods
 from llm_one_api.stores.ledger.slots import CALENDRIC, Calendric
@@ -26,6 +26,10 @@ from llm_one_api.stores.ledger.tables import ledger_seq
 from llm_one_api.values import UsageRecord
 
 _p = closed_periods.c
+_TOO_DEAR = (
+    "too much would have to be added up for that: ask for a shorter time, for days or months of the config's time "
+    "zone, or without users and keys"
+)
 _EVER = (datetime(1970, 1, 3, tzinfo=UTC), datetime(9998, 12, 1, tzinfo=UTC))
 _RANKS: Mapping[Rank, Callable[[Sums], Any]] = {
     "requests": lambda sums: sums.requests,
@@ -100,7 +104,7 @@ class Analysis:
             since=_EVER[0], until=_EVER[1], zone=ZoneInfo("UTC"), percentiles=False,
             group_by=("model", "endpoint", "stream", "upstream", "outcome"),
         )  # fmt: skip
-        return rows(question, *self._read(question, moment=moment))
+        return rows(question, *self._read(question, moment=moment, patient=True))
 
     def latencies(
         self, question: Question, moment: Connection | None = None
@@ -109,7 +113,7 @@ class Analysis:
 
         A kind is `duration` or `ttft`; bucket n has the times above 1.05 ** (n - 1) and up to 1.05 ** n microseconds.
         """
-        sums, times = self._read(msgspec.structs.replace(question, percentiles=True), moment=moment)
+        sums, times = self._read(msgspec.structs.replace(question, percentiles=True), moment=moment, patient=True)
         spreads = {
             (begin and begin.astimezone(question.zone), tuple(group)): spread
             for (begin, group), spread in times.items()
@@ -117,15 +121,26 @@ class Analysis:
         return [(row, spreads.get((row.bucket, tuple(row.group.values())), {})) for row in rows(question, sums, times)]
 
     def _read(
-        self, question: Question, most: int | None = None, moment: Connection | None = None
+        self,
+        question: Question,
+        most: int | None = None,
+        moment: Connection | None = None,
+        *,
+        patient: bool = False,
     ) -> tuple[dict[Where, Sequence[int]], Counts]:
         edges = Edges(question.bucket, question.zone, question.since, question.until)
         sums: dict[Where, Sequence[int]] = {}
         times: Counts = {}
         with nullcontext(moment) if moment is not None else one_moment(self._reading) as connection:
-            for part in plan(question, _kept(connection, question)):
+            kept = _kept(connection, question)
+            parts = plan(question, kept)
+            if not patient and is_dear(connection, question, parts):
+                raise NotAnswerable(_TOO_DEAR)
+            for part in parts:
                 fold(read(connection, question, part), edges, sums, most)
-                if question.percentiles and tells_times(question):
+            parts = list(times_of(parts, kept)) if question.percentiles and tells_times(question) else []
+            if patient or not times_are_dear(connection, question, parts):
+                for part in parts:
                     fold_times(read_times(connection, question, part), edges, times)
         return sums, times
 

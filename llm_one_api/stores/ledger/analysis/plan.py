@@ -40,16 +40,21 @@ class Kept(NamedTuple):
     """The days and months whose sums are made: when they end, by when they begin, in order."""
 
 
+PartLevel = Level | Literal["records"]
+
+
 class Part(NamedTuple):
     """A stretch of time, and the slots that tell what was in it."""
 
-    level: Level | Literal["records"]
+    level: PartLevel
     since: datetime
     until: datetime
     by_slot: bool = False
     """Slot by slot; else all in one, for it lies in one bucket."""
     only: tuple[datetime, ...] | None = None
     """Not all slots in between but these."""
+    days: tuple[datetime, ...] = ()
+    """The closed days by whose rows the hours in between are told, where those are not read one by one."""
 
 
 def plan(question: Question, kept: Kept) -> list[Part]:
@@ -162,7 +167,33 @@ def _slots(part: Part, length: timedelta) -> Iterator[datetime]:
         at += length
 
 
-def hours_in(parts: Iterable[Part]) -> float:
-    """Tell how many hours are read hour by hour or finer."""
-    fine = (part for part in parts if part.level in {"quarter", "hour"})
-    return sum((part.until - hour_of(part.since)).total_seconds() for part in fine) / 3600
+def times_of(parts: Iterable[Part], kept: Kept) -> Iterator[Part]:
+    """Tell the same time for how long calls took: hours of closed days stand in the rows of these, packed."""
+    for part in parts:
+        if part.level != "hour":
+            yield part
+            continue
+        at = part.since
+        for days in _runs(kept.closed["day"], part):
+            since, until = hour_from(days[0][0]), hour_of(days[-1][1])
+            if since >= until:
+                continue
+            if at < since:
+                yield part._replace(since=at, until=since)
+            yield part._replace(since=since, until=until, days=tuple(begin for begin, _ in days))
+            at = until
+        if at < part.until:
+            yield part._replace(since=at)
+
+
+def _runs(days: Mapping[datetime, datetime], part: Part) -> Iterator[list[tuple[datetime, datetime]]]:
+    """Give the days that are in a part, those together that follow one another."""
+    run: list[tuple[datetime, datetime]] = []
+    for begin, end in days.items():
+        if part.since <= begin and end <= part.until:
+            if run and run[-1][1] != begin:
+                yield run
+                run = []
+            run.append((begin, end))
+    if run:
+        yield run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple, get_args
 
@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, ColumnElement, Connection, Table, case, cast,
 from llm_one_api.stores.ledger import sums
 from llm_one_api.stores.ledger.analysis.plan import Part
 from llm_one_api.stores.ledger.analysis.questions import Dimension, Question
-from llm_one_api.stores.ledger.packing import unpack
+from llm_one_api.stores.ledger.packing import unpack, unpack_hours
 from llm_one_api.stores.ledger.rollup_tables import (
     DIMENSIONS,
     LATENCIES,
@@ -21,9 +21,11 @@ from llm_one_api.stores.ledger.rollup_tables import (
     ROLLUPS,
     TRAFFIC,
     TRAFFIC_DIMENSIONS,
+    Level,
     latencies_quarter,
     rollups_quarter,
 )
+from llm_one_api.stores.ledger.sums import HOUR, hour_of
 from llm_one_api.stores.ledger.tables import records
 from llm_one_api.values import Outcome
 
@@ -33,6 +35,10 @@ FIGURES = (*ROLLUP_COUNTS, "streams", *OUTCOMES)
 
 _r = records.c
 _PAGE = 2000
+MOST_ROWS = 75_000
+"""Sums that are read for an answer slot by slot, beyond the last two days: some 200 ms."""
+_SHORT = timedelta(hours=50)
+_day = LATENCIES["day"]
 
 
 class Found(NamedTuple):
@@ -63,6 +69,38 @@ def tells_callers(question: Question) -> bool:
     return question.key is not None or not {*question.group_by, *question.where} <= {*TRAFFIC_DIMENSIONS}
 
 
+def is_dear(connection: Connection, question: Question, parts: Iterable[Part]) -> bool:
+    """Tell whether more sums would have to be read than somebody waits for."""
+    tables = ROLLUPS if tells_callers(question) else TRAFFIC
+    return not _names_callers(question) and _is_dear(connection, question, parts, tables)
+
+
+def times_are_dear(connection: Connection, question: Question, parts: Iterable[Part]) -> bool:
+    """Tell the same of how long calls took."""
+    return _is_dear(connection, question, parts, LATENCIES)
+
+
+def _names_callers(question: Question) -> bool:
+    """Tell whether only sums of a few callers are read: what is passed over costs little."""
+    return question.key is not None or bool({"user", "key"} & {*question.where})
+
+
+def _is_dear(connection: Connection, question: Question, parts: Iterable[Part], tables: Mapping[Level, Table]) -> bool:
+    fine = [part for part in parts if part.level in {"hour", "quarter"} and not part.days]
+    if sum((part.until - part.since for part in fine), timedelta()) <= _SHORT:
+        return False  # as long as a day that is not closed yet, and more
+    rows = 0
+    for part in fine:
+        table = tables["hour" if part.level == "hour" else "quarter"]
+        slot = table.c.slot
+        some = select(slot).where(slot >= part.since, slot < part.until, *_conditions(table, question))
+        some = some.limit(MOST_ROWS + 1 - rows)
+        rows += connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+        if rows > MOST_ROWS:
+            return True
+    return False
+
+
 def read(connection: Connection, question: Question, part: Part) -> Iterable[Found]:
     """Give the sums of a part."""
     if part.level == "records":
@@ -80,6 +118,8 @@ def read_times(connection: Connection, question: Question, part: Part) -> Iterab
     """Give the latencies of a part."""
     if part.level == "records":
         return _of_records(connection, question, part)[1]
+    if part.days:
+        return _hours_of_days(connection, question, part)
     table = LATENCIES[part.level]
     size = len(question.group_by)
     if part.level in {"day", "month"}:
@@ -92,6 +132,18 @@ def read_times(connection: Connection, question: Question, part: Part) -> Iterab
     if part.by_slot:
         return (FoundTimes(row[0], row[1 : size + 1], *row[size + 1 :]) for row in found)
     return (FoundTimes(part.since, row[:size], *row[size:]) for row in found)
+
+
+def _hours_of_days(connection: Connection, question: Question, part: Part) -> Iterator[FoundTimes]:
+    only = None if part.only is None else {*part.only}
+    columns = [_day.c[name] for name in ("slot", *question.group_by, "kind", "hours")]
+    asked = select(*columns).where(_day.c.slot.in_(part.days), *_conditions(_day, question))
+    for day, *group, kind, cell in connection.execute(asked):
+        at = hour_of(day)
+        for number, calls in unpack_hours(cell).items():
+            slot = at + number * HOUR
+            if part.since <= slot < part.until and (only is None or slot in only):
+                yield FoundTimes(slot if part.by_slot else part.since, tuple(group), kind, calls)
 
 
 def _asked(

@@ -56,6 +56,7 @@ def upgrade() -> None:
                 *_dimensions("model", "endpoint", "stream", "upstream"),
                 sa.Column("kind", sa.String(8), primary_key=True),
                 sa.Column("calls", sa.Text, nullable=False),
+                *([sa.Column("hours", sa.Text, nullable=False)] if level == "day" else []),
                 sqlite_with_rowid=False,
             )
         for name, dimensions in sums:
