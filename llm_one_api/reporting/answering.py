@@ -23,7 +23,7 @@ def usage(analysis: Analysis, question: Question, scope: str) -> Page:
         rows=layout.with_nothing(analysis.ask(question, MOST_ROWS), question),
         fields=partial(layout.of_row, question=question),
         columns=columns,
-        cells=partial(layout.cells, names=columns),
+        cells=layout.cells(columns),
     )
 
 
@@ -35,7 +35,7 @@ def top(analysis: Analysis, asked: Top, scope: str) -> Page:
         rows=ranked(analysis, asked),
         fields=partial(layout.of_ranked, question=asked.question),
         columns=columns,
-        cells=partial(layout.cells, names=columns),
+        cells=layout.cells(columns),
     )
 
 
@@ -46,7 +46,7 @@ def peak_hours(analysis: Analysis, question: Question, scope: str) -> Page:
         rows=analysis.peak_hours(question),
         fields=layout.of_hour,
         columns=layout.HOUR_COLUMNS,
-        cells=partial(layout.cells, names=layout.HOUR_COLUMNS),
+        cells=layout.cells(layout.HOUR_COLUMNS),
     )
 
 

@@ -26,7 +26,7 @@ class Page:
     fields: Callable[[Any], Mapping[str, Any]]
     """Lays a row out as JSON."""
     columns: Sequence[str]
-    cells: Callable[[Mapping[str, Any]], list[Cell]]
+    cells: Callable[[Mapping[str, Any]], Sequence[Cell]]
     """Takes the cells of a sheet out of what was laid out."""
     tail: Mapping[str, Any] = field(default_factory=dict)
     """What JSON has behind the rows."""

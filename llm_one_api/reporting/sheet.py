@@ -19,11 +19,14 @@ _FORMULA = frozenset(
 _BLANK = frozenset("\t\r\n")
 _QUOTED = frozenset('",\r\n')
 _END = "\r\n"
+_PLAIN = frozenset({int, float})
 
 
 def line(cells: Iterable[Cell]) -> str:
     """Write a row, with its end."""
-    return ",".join([_quoted(cell(value)) for value in cells]) + _END
+    # Most cells are counts, or nothing; types are looked at, not classes, for True is an int too.
+    written = [str(one) if type(one) in _PLAIN else "" if one is None else _quoted(cell(one)) for one in cells]
+    return ",".join(written) + _END
 
 
 def rows(head: Sequence[str], body: Iterable[Iterable[Cell]]) -> Iterable[str]:
