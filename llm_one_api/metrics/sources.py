@@ -59,8 +59,7 @@ class Source:
     def told(self, until: float) -> Reading | None:
         """Wait for what was asked for, until *until* by the clock; None: there is nothing that is still true."""
         with self._changed:
-            while self._wanted and (left := until - self._clock()) > 0:
-                self._changed.wait(left)
+            self._changed.wait_for(lambda: not self._wanted, max(0.0, until - self._clock()))
             last = self._last
             return None if last is None or self._clock() - last.at > KEPT_SECONDS else last
 
