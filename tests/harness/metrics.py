@@ -27,12 +27,12 @@ def parsed(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return samples(text_string_to_metric_families(text))
 
 
-def value(of: Samples, name: str, **labels: str) -> float | None:
+def value(of: Samples, name: str, /, **labels: str) -> float | None:
     """Give one value; None: there is none."""
     return of.get((name, frozenset(labels.items())))
 
 
-def total(of: Samples, name: str, **labels: str) -> float:
+def total(of: Samples, name: str, /, **labels: str) -> float:
     """Add up all values of *name* that have *labels*, whatever others they have."""
     wanted = labels.items()
     return sum(v for (n, has), v in of.items() if n == name and has.issuperset(wanted))
