@@ -218,8 +218,9 @@ def period_named(every: Literal["minute", "hour", "day"], zone: ZoneInfo, text: 
         found = day_of(date.fromisoformat(text), zone)
     else:
         at = datetime.fromisoformat(text)
-        start = (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
-        found = Period(start=start.replace(minute=0, second=0, microsecond=0), end=start + HOUR)
+        whole = (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
+        start = whole.replace(minute=0, second=0, microsecond=0)
+        found = Period(start=start, end=start + HOUR)
     if found.end > now:
         raise ValueError(f"{text} is not over yet")
     return found

