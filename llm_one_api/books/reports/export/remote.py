@@ -39,7 +39,7 @@ class Remote:
         self._secrets = _secrets(url, options)
         scheme = url.partition("://")[0]
         try:
-            with self._telling():
+            with self._telling(ImportError):
                 self._fs, path = fsspec.core.url_to_fs(
                     url, skip_instance_cache=True, use_listings_cache=False, **options
                 )
@@ -59,7 +59,7 @@ class Remote:
 
     def names(self) -> list[str]:
         """Name the files that are there."""
-        with self._telling():
+        with self._telling(FileNotFoundError):
             self._fs.invalidate_cache()
             try:
                 found = self._fs.ls(self._path, detail=True)
@@ -69,7 +69,7 @@ class Remote:
 
     def read(self, name: str) -> bytes | None:
         """Read a small file."""
-        with self._telling():
+        with self._telling(FileNotFoundError):
             try:
                 return bytes(self._fs.cat_file(self._at(name)))
             except FileNotFoundError:
@@ -77,7 +77,7 @@ class Remote:
 
     def size(self, name: str) -> int | None:
         """Tell how many bytes a file has."""
-        with self._telling():
+        with self._telling(FileNotFoundError):
             self._fs.invalidate_cache()
             try:
                 return int(self._fs.info(self._at(name))["size"])
@@ -86,7 +86,7 @@ class Remote:
 
     def sha256(self, name: str) -> str | None:
         """Read it all, and give its digest."""
-        with self._telling():
+        with self._telling(FileNotFoundError):
             try:
                 with self._fs.open(self._at(name), "rb", block_size=PIECE) as file:
                     return digest(file)
@@ -105,7 +105,7 @@ class Remote:
 
     def remove(self, name: str) -> None:
         """Take a file away."""
-        with self._telling():
+        with self._telling(FileNotFoundError):
             try:
                 self._fs.rm_file(self._at(name))
             except FileNotFoundError:
@@ -115,13 +115,13 @@ class Remote:
         return f"{self._path}/{name}"
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Say that it was the target, in words without secrets."""
+    def _telling(self, *through: type[Exception]) -> Iterator[None]:
+        """Say that it was the target, in words without secrets; what is let *through* the caller answers itself."""
         try:
             yield
-        except (TargetError, FileNotFoundError, ImportError):
-            raise
         except Exception as error:  # whatever the package behind it raises
+            if isinstance(error, (TargetError, *through)):
+                raise
             said = _first_line(error)
             for secret in self._secrets:
                 said = said.replace(secret, "***")

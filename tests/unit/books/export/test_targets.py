@@ -135,6 +135,8 @@ class Breaking(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
         raise RuntimeError(f"403 for AWS secret {SECRET}\nsecond line")
 
     def open(self, *arguments: Any, **named: Any) -> Any:
+        if self.left == 0:
+            raise FileNotFoundError("The specified bucket does not exist")
         file = super().open(*arguments, **named)
         if self.left is not None:
             file.write = self._write_until_it_breaks(file)
@@ -179,6 +181,13 @@ def test_a_url_that_breaks_midway_has_no_part_of_a_file_at_a_name(
         export_day(ledger, breaking, date(2025, 11, 12), ZoneInfo("UTC"), ["jsonl", "csv", "parquet"])
 
     assert breaking.names() == []
+
+
+def test_a_bucket_that_is_not_there_is_told(breaking: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Breaking, "left", 0)
+
+    with pytest.raises(TargetError, match="FileNotFoundError: The specified bucket does not exist"):
+        breaking.draft()
 
 
 def test_calls_reach_a_url_as_they_reach_a_folder(ledger: Ledger, folder: Folder) -> None:
