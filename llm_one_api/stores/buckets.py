@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _STEP = 1.05
 _per_log = 1 / math.log(_STEP)
@@ -26,3 +26,16 @@ def quantile(counts: Mapping[int, int], share: float) -> float | None:
         if rank <= 0 < counts[bucket]:
             return float(_STEP ** (bucket - 0.5)) / _MILLION
     return None
+
+
+def quantiles(counts: Mapping[int, int], shares: Sequence[float]) -> list[float]:
+    """Give the same for several *shares*, in rising order, in one go. There has to be a call."""
+    total = sum(counts.values())
+    ranks = [share * total for share in shares]
+    found: list[float] = []
+    upto = 0
+    for bucket in sorted(counts):
+        upto += counts[bucket]
+        while len(found) < len(ranks) and ranks[len(found)] <= upto and counts[bucket]:
+            found.append(float(_STEP ** (bucket - 0.5)) / _MILLION)
+    return found

@@ -30,6 +30,7 @@ from llm_one_api.stores.ledger.rollup_tables import (
     TRAFFIC,
     Level,
     closed_periods,
+    latencies_day_hours,
     latencies_quarter,
     rollups_hour,
 )
@@ -101,7 +102,11 @@ class Closing:
             table = LATENCIES[period.level]
             connection.execute(delete(table).where(table.c.slot >= period.since, table.c.slot < period.until))
             if period.level == "day":
-                packing.write_hours(connection, _hours(connection, period, found))
+                hours = latencies_day_hours
+                connection.execute(delete(hours).where(hours.c.slot >= period.since, hours.c.slot < period.until))
+                rows = _counted(connection, period, found)
+                packing.write(connection, table, packing.whole(rows, period.since))
+                packing.write_hours(connection, packing.by_hours(rows, period.since))
             else:
                 packing.write(connection, table, _month(connection, period))
             connection.execute(insert(closed_periods).values(period._asdict()))
@@ -134,11 +139,10 @@ class Closing:
         for each in _SUMMED:
             rows = within(tables[each["quarter"]])
             self._add[each[period.level]](connection, together(rows, lambda key: (period.since, *key[1:])))
-        times = within(tables[latencies_quarter])
-        if period.level == "day":
-            packing.add_hours(connection, times, period.since)
-        else:
-            packing.add(connection, LATENCIES["month"], times, period.since)
+        if times := within(tables[latencies_quarter]):
+            packing.add(connection, LATENCIES[period.level], times, period.since)
+            if period.level == "day":
+                packing.add_hours(connection, times, period.since)
 
     def count(self, since: datetime, until: datetime) -> dict[str, int]:
         """Count what `differences` compares."""
@@ -180,15 +184,15 @@ class Closing:
                     expected = _rows(connection, table, asked, _bounds(period, found))
                     yield from compare(table, expected, _rows(connection, table, _of_a_time(table), period._asdict()))
                 table = LATENCIES[period.level]
-                there = dict(packing.read(connection, table, period.since, period.until))
+                there = packing.apart(dict(packing.read(connection, table, period.since, period.until)))
+                whole = _month(connection, period)
                 if period.level == "day":
+                    rows = _counted(connection, period, found)
+                    whole = packing.whole(rows, period.since)
+                    expected = packing.hours_apart(packing.by_hours(rows, period.since))
                     hours = packing.hours_apart(packing.read_hours(connection, period.since))
-                    expected = packing.hours_apart(_hours(connection, period, found))
-                    yield from compare(LATENCIES["hour"], expected, hours, named=table.name)
-                    whole = packing.together([(key[:-1], {key[-1]: n}) for key, [n] in expected.items()], period.since)
-                else:
-                    whole = _month(connection, period)
-                yield from compare(LATENCIES["hour"], packing.apart(whole), packing.apart(there), named=table.name)
+                    yield from compare(latencies_day_hours, expected, hours, packed=packing.LAID_OUT_BY_HOURS)
+                yield from compare(table, packing.apart(whole), there, packed=packing.LAID_OUT)
 
 
 def _touching(since: datetime, until: datetime) -> tuple[Any, Any]:
@@ -251,10 +255,8 @@ def _summed_into(table: Table, sources: tuple[Table, ...]) -> Any:
 
 
 @cache
-def _counted(sources: tuple[Table, ...]) -> Any:
-    """Give the calls of *sources* by how long they took."""
-    columns = _columns(sources, [column.name for column in sources[0].columns])
-    return select(*columns)
+def _times(sources: tuple[Table, ...]) -> Any:
+    return select(*_columns(sources, [column.name for column in sources[0].columns]))
 
 
 def _columns(sources: Sequence[Table], names: Sequence[str]) -> Any:
@@ -266,10 +268,10 @@ def _columns(sources: Sequence[Table], names: Sequence[str]) -> Any:
     return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery().c
 
 
-def _hours(connection: Connection, period: Period, found: Sequence[Stretch]) -> dict[packing.Key, packing.Hours]:
-    """Add up how many calls of a day took how long."""
-    rows = connection.execute(_counted(_sources(LATENCIES, found)), _bounds(period, found))
-    return packing.by_hours(rows, period.since)
+def _counted(connection: Connection, period: Period, found: Sequence[Stretch]) -> Rows:
+    """Give the calls of a day by how long they took, each with its hour or quarter."""
+    rows = connection.execute(_times(_sources(LATENCIES, found)), _bounds(period, found))
+    return {tuple(row[:-1]): [row[-1]] for row in rows}
 
 
 def _month(connection: Connection, period: Period) -> dict[packing.Key, packing.Spread]:

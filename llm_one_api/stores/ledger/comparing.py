@@ -24,13 +24,17 @@ class Difference(Value, frozen=True, kw_only=True):
     sums: int
 
 
-def compare(table: Table, expected: Rows, found: Rows, *, named: str | None = None) -> Iterator[Difference]:
-    """Tell where rows laid out as those of *table* differ."""
+def compare(
+    table: Table, expected: Rows, found: Rows, *, packed: tuple[str, ...] | None = None
+) -> Iterator[Difference]:
+    """Tell where rows of *table* differ; where they were *packed*, that names what they are laid out by."""
     names = [str(column.name) for column in table.columns]  # plain ones, which can be written as JSON
     keys = len(table.primary_key.columns)
+    if packed is not None:
+        names, keys = [*packed, "calls"], len(packed)
     for key, number, mine, theirs in differing(expected, found):
         yield Difference(
-            table=named or table.name,
+            table=table.name,
             slot=key[0],
             dimensions=dict(zip(names[1:keys], key[1:], strict=True)),
             column=names[keys + number],

@@ -1,6 +1,6 @@
 """Times of days and months: a row has all buckets of its calls, as JSON, so that a year is read in a moment.
 
-That of a day has them a second time by hours, for pages that show a month hour by hour.
+Those of days stand a second time by hours, by model alone, for pages that show a month hour by hour.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Table, delete, insert, select
 
-from llm_one_api.stores.ledger.rollup_tables import LATENCY_DIMENSIONS, latencies_day
+from llm_one_api.stores.ledger.rollup_tables import LATENCY_DIMENSIONS, latencies_day_hours
 from llm_one_api.stores.ledger.sums import HOUR, Rows, hour_of
 
 Key = tuple[Any, ...]
-"""Of a row: slot, dimensions, kind."""
+"""Of a row: slot, dimensions, kind; by hours: slot, model, kind."""
 Spread = dict[int, int]
 """How many calls by bucket."""
 Hours = dict[int, Spread]
 """The same by hours, counted from the one that the day begins in."""
 
-_KEYS = ("slot", *LATENCY_DIMENSIONS, "kind")
-_d = latencies_day.c
+LAID_OUT, LAID_OUT_BY_HOURS = ("slot", *LATENCY_DIMENSIONS, "kind", "bucket"), ("slot", "model", "kind", "bucket")
+"""What rows of a bucket each are told apart by."""
+_KEYS, _HOUR_KEYS = LAID_OUT[:-1], LAID_OUT_BY_HOURS[:-1]
+_MODEL = LATENCY_DIMENSIONS.index("model")
+_h = latencies_day_hours.c
 _spread, _hours = msgspec.json.Decoder(Spread).decode, msgspec.json.Decoder(Hours).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -46,16 +49,21 @@ def together(rows: Iterable[tuple[Sequence[Any], Mapping[int, int]]], slot: date
     return found
 
 
-def by_hours(rows: Iterable[Sequence[Any]], slot: datetime) -> dict[Key, Hours]:
-    """Put rows of hours or quarters (slot, dimensions, kind, bucket, calls) together, as those of the day *slot*."""
+def whole(rows: Rows, slot: datetime) -> dict[Key, Spread]:
+    """Put rows of a bucket each together, as those of *slot*."""
+    return together(((key[:-1], {key[-1]: calls}) for key, [calls] in rows.items()), slot)
+
+
+def by_hours(rows: Rows, slot: datetime) -> dict[Key, Hours]:
+    """Put rows of a bucket each together by model and hour, as those of the day *slot*."""
     found: dict[Key, Hours] = {}
     base, numbers = hour_of(slot), dict[datetime, int]()
-    for at, *key, bucket, calls in rows:
+    for (at, *dimensions, kind, bucket), [calls] in rows.items():
         number = numbers.get(at)
         if number is None:
             number = numbers[at] = (at - base) // HOUR
-        spread = found.setdefault((slot, *key), {}).setdefault(number, {})
-        spread[bucket] = spread.get(bucket, 0) + int(calls)
+        spread = found.setdefault((slot, dimensions[_MODEL], kind), {}).setdefault(number, {})
+        spread[bucket] = spread.get(bucket, 0) + calls
     return found
 
 
@@ -65,7 +73,7 @@ def apart(packed: Mapping[Key, Spread]) -> Rows:
 
 
 def hours_apart(packed: Mapping[Key, Hours]) -> Rows:
-    """Give a row for each hour and bucket, as tables of hours have them."""
+    """Give a row for each hour and bucket."""
     return {
         (hour_of(slot) + number * HOUR, *key, bucket): [calls]
         for (slot, *key), hours in packed.items()
@@ -83,48 +91,43 @@ def read(connection: Connection, table: Table, since: datetime, until: datetime)
 
 def read_hours(connection: Connection, slot: datetime) -> dict[Key, Hours]:
     """Give the rows of the day *slot* by hours."""
-    asked = select(*[_d[name] for name in _KEYS], _d.hours).where(_d.slot == slot)
+    asked = select(*[_h[name] for name in _HOUR_KEYS], _h.hours).where(_h.slot == slot)
     return {tuple(row[:-1]): _hours(row[-1]) for row in connection.execute(asked)}
 
 
 def write(connection: Connection, table: Table, packed: Mapping[Key, Spread]) -> None:
-    """Put rows of a month in, which are not there."""
-    if packed:
-        connection.execute(insert(table), [_named(key) | {"calls": _json(spread)} for key, spread in packed.items()])
+    """Put rows in that are not there."""
+    rows = [_named(_KEYS, key, calls=dict(sorted(spread.items()))) for key, spread in packed.items()]
+    if rows:
+        connection.execute(insert(table), rows)
 
 
 def write_hours(connection: Connection, packed: Mapping[Key, Hours]) -> None:
-    """Put rows of a day in, which are not there."""
-    rows = []
-    for key, hours in packed.items():
-        whole: Spread = {}
-        for spread in hours.values():
-            _add(whole, spread)
-        ordered = {number: dict(sorted(spread.items())) for number, spread in sorted(hours.items())}
-        rows.append(_named(key) | {"calls": _json(whole), "hours": _encode(ordered).decode()})
+    """Put rows in that are not there, by hours."""
+    rows = [
+        _named(_HOUR_KEYS, key, hours={number: dict(sorted(hours[number].items())) for number in sorted(hours)})
+        for key, hours in packed.items()
+    ]
     if rows:
-        connection.execute(insert(latencies_day), rows)
+        connection.execute(insert(latencies_day_hours), rows)
 
 
 def add(connection: Connection, table: Table, rows: Rows, slot: datetime) -> None:
-    """Add rows of quarters, a bucket each, to those of the month *slot*."""
-    if rows:
-        more = [(key[:-1], {key[-1]: calls}) for key, [calls] in rows.items()]
-        there = read(connection, table, slot, slot + timedelta(microseconds=1))
-        connection.execute(delete(table).where(table.c.slot == slot))
-        write(connection, table, together([*there, *more], slot))
+    """Add rows of a bucket each to those of *slot*."""
+    there = read(connection, table, slot, slot + timedelta(microseconds=1))
+    connection.execute(delete(table).where(table.c.slot == slot))
+    write(connection, table, together([*there, *whole(rows, slot).items()], slot))
 
 
 def add_hours(connection: Connection, rows: Rows, slot: datetime) -> None:
-    """Add rows of quarters, a bucket each, to those of the day *slot*."""
-    if rows:
-        there = read_hours(connection, slot)
-        for key, hours in by_hours([(*key, calls) for key, [calls] in rows.items()], slot).items():
-            into = there.setdefault(key, {})
-            for number, spread in hours.items():
-                _add(into.setdefault(number, {}), spread)
-        connection.execute(delete(latencies_day).where(_d.slot == slot))
-        write_hours(connection, there)
+    """Add rows of a bucket each to those of the day *slot* by hours."""
+    there = read_hours(connection, slot)
+    for key, hours in by_hours(rows, slot).items():
+        into = there.setdefault(key, {})
+        for number, spread in hours.items():
+            _add(into.setdefault(number, {}), spread)
+    connection.execute(delete(latencies_day_hours).where(_h.slot == slot))
+    write_hours(connection, there)
 
 
 def _add(into: Spread, spread: Mapping[int, int]) -> None:
@@ -132,9 +135,5 @@ def _add(into: Spread, spread: Mapping[int, int]) -> None:
         into[bucket] = into.get(bucket, 0) + calls
 
 
-def _named(key: Key) -> dict[str, Any]:
-    return dict(zip(_KEYS, key, strict=True))
-
-
-def _json(spread: Spread) -> str:
-    return _encode(dict(sorted(spread.items()))).decode()
+def _named(names: Sequence[str], key: Key, **cells: Any) -> dict[str, Any]:
+    return dict(zip(names, key, strict=True)) | {name: _encode(cell).decode() for name, cell in cells.items()}

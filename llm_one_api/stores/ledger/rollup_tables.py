@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, Text
-from sqlalchemy.schema import SchemaItem
 
 from llm_one_api.stores.ledger.tables import USAGE_COLUMNS, Moment, metadata
 
@@ -53,14 +52,13 @@ def _slot() -> Column[Any]:
     return Column("slot", Moment, primary_key=True, doc="Its begin, in UTC")
 
 
-def _rollup(name: str, dimensions: Sequence[str], *others: SchemaItem) -> Table:
+def _rollup(name: str, dimensions: Sequence[str]) -> Table:
     return Table(
         name,
         metadata,
         _slot(),
         *map(_dimension, dimensions),
         *[Column(figure, BigInteger, nullable=False) for figure in ROLLUP_COUNTS],
-        *others,
         sqlite_with_rowid=False,
     )
 
@@ -95,7 +93,7 @@ latencies_hour = _latencies("latencies_hour")
 """How many calls took how long, in buckets 5 % apart: sums of these are true percentiles, means of means are not."""
 
 
-def _packed(name: str, *others: SchemaItem) -> Table:
+def _packed(name: str) -> Table:
     return Table(
         name,
         metadata,
@@ -103,7 +101,6 @@ def _packed(name: str, *others: SchemaItem) -> Table:
         *map(_dimension, LATENCY_DIMENSIONS),
         _kind(),
         Column("calls", Text, nullable=False, doc="How many by bucket, as a JSON object"),
-        *others,
         sqlite_with_rowid=False,
     )
 
@@ -120,10 +117,18 @@ rollups_day = _rollup("rollups_day", DIMENSIONS)
 rollups_month = _rollup("rollups_month", DIMENSIONS)
 traffic_day = _rollup("traffic_day", TRAFFIC_DIMENSIONS)
 traffic_month = _rollup("traffic_month", TRAFFIC_DIMENSIONS)
-latencies_day = _packed(
-    "latencies_day", Column("hours", Text, nullable=False, doc="The same by hours, counted from the first")
-)
+latencies_day = _packed("latencies_day")
 latencies_month = _packed("latencies_month")
+latencies_day_hours = Table(
+    "latencies_day_hours",
+    metadata,
+    _slot(),
+    _dimension("model"),
+    _kind(),
+    Column("hours", Text, nullable=False, doc="The calls of a day by hours, counted from the first, and by bucket"),
+    sqlite_with_rowid=False,
+)
+"""For pages that show a month hour by hour, which by all dimensions would be too much to add up."""
 
 ROLLUPS: dict[Level, Table] = {
     "quarter": rollups_quarter, "hour": rollups_hour, "day": rollups_day, "month": rollups_month

@@ -18,7 +18,14 @@ from llm_one_api.stores.ledger.analysis.folding import Counts, Where, as_sums, f
 from llm_one_api.stores.ledger.analysis.latest import Cursor, latest
 from llm_one_api.stores.ledger.analysis.plan import Kept, plan, times_of
 from llm_one_api.stores.ledger.analysis.questions import Dimension, NotAnswerable, Question, Rank
-from llm_one_api.stores.ledger.analysis.reading import is_dear, read, read_times, tells_times, times_are_dear
+from llm_one_api.stores.ledger.analysis.reading import (
+    is_dear,
+    read,
+    read_times,
+    tells_hours_of_days,
+    tells_times,
+    times_are_dear,
+)
 from llm_one_api.stores.ledger.engine import one_moment
 from llm_one_api.stores.ledger.rollup_tables import closed_periods
 from llm_one_api.stores.ledger.slots import CALENDRIC, Calendric
@@ -138,7 +145,10 @@ class Analysis:
                 raise NotAnswerable(_TOO_DEAR)
             for part in parts:
                 fold(read(connection, question, part), edges, sums, most)
-            parts = list(times_of(parts, kept)) if question.percentiles and tells_times(question) else []
+            if not question.percentiles or not tells_times(question):
+                return sums, times
+            if tells_hours_of_days(question):
+                parts = list(times_of(parts, kept))
             if patient or not times_are_dear(connection, question, parts):
                 for part in parts:
                     fold_times(read_times(connection, question, part), edges, times)

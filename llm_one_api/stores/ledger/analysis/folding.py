@@ -8,7 +8,7 @@ from decimal import Decimal
 from operator import add
 from typing import Any
 
-from llm_one_api.stores.buckets import quantile
+from llm_one_api.stores.buckets import quantiles
 from llm_one_api.stores.ledger.analysis.answers import Quantiles, Row, Sums
 from llm_one_api.stores.ledger.analysis.buckets import Edges
 from llm_one_api.stores.ledger.analysis.questions import NotAnswerable, Question
@@ -40,7 +40,11 @@ def fold(found: Iterable[Found], edges: Edges, into: dict[Where, Sequence[int]],
 def fold_times(found: Iterable[FoundTimes], edges: Edges, into: Counts) -> None:
     """Likewise for times."""
     for slot, group, kind, spread in found:
-        counts = into.setdefault((edges.begin_of(slot), tuple(group)), {}).setdefault(kind, {})
+        kinds = into.setdefault((edges.begin_of(slot), tuple(group)), {})
+        counts = kinds.get(kind)
+        if counts is None:
+            kinds[kind] = dict(spread)
+            continue
         for bucket, calls in spread.items():
             counts[bucket] = counts.get(bucket, 0) + calls
 
@@ -79,5 +83,5 @@ def as_sums(figures: Sequence[int]) -> Sums:
 def _quantiles(counts: dict[int, int] | None) -> Quantiles | None:
     if not counts:
         return None
-    p50, p95, p99 = (quantile(counts, share) for share in (0.5, 0.95, 0.99))
-    return None if p50 is None or p95 is None or p99 is None else Quantiles(p50=p50, p95=p95, p99=p99)
+    p50, p95, p99 = quantiles(counts, (0.5, 0.95, 0.99))
+    return Quantiles(p50=p50, p95=p95, p99=p99)

@@ -22,6 +22,7 @@ from llm_one_api.stores.ledger.rollup_tables import (
     TRAFFIC,
     TRAFFIC_DIMENSIONS,
     Level,
+    latencies_day_hours,
     latencies_quarter,
     rollups_quarter,
 )
@@ -38,7 +39,7 @@ _PAGE = 2000
 MOST_ROWS = 75_000
 """Sums that are read for an answer slot by slot, beyond the last two days: some 200 ms."""
 _SHORT = timedelta(hours=50)
-_day = LATENCIES["day"]
+_days = latencies_day_hours
 
 
 class Found(NamedTuple):
@@ -62,6 +63,11 @@ class FoundTimes(NamedTuple):
 def tells_times(question: Question) -> bool:
     """Tell whether latencies are kept by all that calls are told apart by."""
     return question.key is None and {*question.group_by, *question.where} <= {*LATENCY_DIMENSIONS}
+
+
+def tells_hours_of_days(question: Question) -> bool:
+    """Tell whether closed days tell its hours too: they do by model alone."""
+    return {*question.group_by, *question.where} <= {"model"}
 
 
 def tells_callers(question: Question) -> bool:
@@ -136,8 +142,8 @@ def read_times(connection: Connection, question: Question, part: Part) -> Iterab
 
 def _hours_of_days(connection: Connection, question: Question, part: Part) -> Iterator[FoundTimes]:
     only = None if part.only is None else {*part.only}
-    columns = [_day.c[name] for name in ("slot", *question.group_by, "kind", "hours")]
-    asked = select(*columns).where(_day.c.slot.in_(part.days), *_conditions(_day, question))
+    columns = [_days.c[name] for name in ("slot", *question.group_by, "kind", "hours")]
+    asked = select(*columns).where(_days.c.slot.in_(part.days), *_conditions(_days, question))
     for day, *group, kind, cell in connection.execute(asked):
         at = hour_of(day)
         for number, calls in unpack_hours(cell).items():

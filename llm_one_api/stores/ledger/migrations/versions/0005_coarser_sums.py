@@ -56,7 +56,6 @@ def upgrade() -> None:
                 *_dimensions("model", "endpoint", "stream", "upstream"),
                 sa.Column("kind", sa.String(8), primary_key=True),
                 sa.Column("calls", sa.Text, nullable=False),
-                *([sa.Column("hours", sa.Text, nullable=False)] if level == "day" else []),
                 sqlite_with_rowid=False,
             )
         for name, dimensions in sums:
@@ -67,6 +66,14 @@ def upgrade() -> None:
                 *[sa.Column(figure, sa.BigInteger, nullable=False) for figure in _COUNTS],
                 sqlite_with_rowid=False,
             )
+    op.create_table(
+        "latencies_day_hours",
+        sa.Column("slot", moment, primary_key=True),
+        *_dimensions("model"),
+        sa.Column("kind", sa.String(8), primary_key=True),
+        sa.Column("hours", sa.Text, nullable=False),
+        sqlite_with_rowid=False,
+    )
     for level in ("quarter", "hour"):
         _leave_out_callers(f"rollups_{level}", f"traffic_{level}")
     _note_since_when_there_are_quarters(postgres=postgres)
