@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -157,6 +157,7 @@ def welcome(loaded: settings.Settings) -> str:
         f"  key    {key}",
         f"  models {', '.join(loaded.models)}",
         f"  log    {loaded.logging.file.resolve()}",
+        *_metrics(loaded),
         "",
         "A first call:",
         "",
@@ -170,6 +171,14 @@ def welcome(loaded: settings.Settings) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _metrics(loaded: settings.Settings) -> Iterator[str]:
+    """Say where Prometheus finds its figures, if it does."""
+    at = loaded.monitoring.prometheus
+    if at.enabled:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(at.host, at.host)
+        yield f"  figures for Prometheus at http://{f'[{host}]' if ':' in host else host}:{at.port}/metrics"
 
 
 def _has_sample_key(loaded: settings.Settings) -> bool:
