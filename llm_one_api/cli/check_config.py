@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import click
 
 from llm_one_api import settings
+from llm_one_api.books.reports.alerts.rules import Alerting
+from llm_one_api.books.reports.alerts.sending import is_usable
 from llm_one_api.errors import ConfigError
 from llm_one_api.limits.rules import Rules
 from llm_one_api.plugins import manager
@@ -31,6 +33,12 @@ def command(config: Path | None, file: Path | None) -> None:
     except ConfigError as error:
         click.echo(str(error), err=True)
         raise SystemExit(2) from None
+    alerting = loaded.alerts.alerting()
+    unusable = [name for name, channel in alerting.channels.items() if not is_usable(channel)]
+    if unusable:
+        for name in unusable:
+            click.echo(f"alerts.channels.{name}.url: no URL that Apprise can use", err=True)
+        raise SystemExit(2)
     click.echo(f"{settings.source(config or file)}: good")
     for label, text in _summary(loaded):
         click.echo(f"  {label:<9}{text}")
@@ -54,6 +62,7 @@ def _summary(loaded: settings.Settings) -> Iterator[tuple[str, str]]:
         keys = loaded.auth.get("default_auth", {}).get("api_keys") or ()
         yield "keys", str(len(keys)) if keys else "none: every call is answered with 401"
     yield "limits", ", ".join(_limits(loaded.limit_rules())) or "none"
+    yield "alerts", _alerts(loaded.alerts.alerting())
     yield "stores", f"ledger {settings.masked(loaded.ledger.url)}"
     redis = settings.masked(loaded.redis.url or "one of its own with `llm-one-api up`, else 127.0.0.1:6379")
     yield "", f"redis {redis}"
@@ -93,6 +102,13 @@ def _place(target: Target) -> str:
     if not link.verify and upstream.base_url.lower().startswith("https:"):
         said += ", whoever answers there (tls_verify is false)"
     return said
+
+
+def _alerts(alerting: Alerting) -> str:
+    """Say what is looked at and who is told, and nothing of where."""
+    rules = ", ".join(rule.name for rule in alerting.rules) or "none"
+    told = ", ".join(f"{name} ({channel.service})" for name, channel in alerting.channels.items())
+    return f"{rules}; {f'told to {told}' if told else 'logged'}"
 
 
 def _limits(rules: Rules) -> Iterator[str]:

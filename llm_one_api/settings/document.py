@@ -100,6 +100,8 @@ def _row(path: str, default: str, expected: str, field: FieldInfo) -> str:
 
 def default(field: FieldInfo) -> str:
     """Write the default as it would stand in the file; nothing for no default."""
+    if field.is_required():
+        return ""
     value: Any = field.get_default()
     expected = expectation(field)
     match value:

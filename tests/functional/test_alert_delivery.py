@@ -246,3 +246,14 @@ def test_channels_can_be_tried_out(place: Place, there: Receiver, mail: Mailbox)
     assert "This is a test: nothing has happened." in str(mail.got[-1].get_payload())
     assert place.ledger.alerts.mail.waiting() == []
     assert "S3CRET" not in of_rule.stdout + of_rule.stderr + of_channel.stdout + of_channel.stderr
+
+
+def test_a_url_that_no_service_has_is_a_fault_before_anything_happens(place: Place) -> None:
+    good = place.run("check-config")
+    place.config.write_text(place.config.read_text().replace("mailto://", "malto://S3CRET"))
+
+    told = place.run("check-config")
+
+    assert "alerts   errors; told to dead (webhook), hook (webhook), mail (mailto)" in good.stdout
+    assert (told.exit_code, told.stderr) == (2, "alerts.channels.mail.url: no URL that Apprise can use\n")
+    assert "S3CRET" not in good.output + told.output

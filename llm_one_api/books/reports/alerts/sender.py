@@ -49,8 +49,10 @@ def main() -> None:
     os._exit(0)  # whatever threads a library has left
 
 
-def deliver(channel: Channel, message: Message) -> Outcome:
-    """Send *message* to *channel*."""
+def deliver(channel: Channel, message: Message | None) -> Outcome:
+    """Send *message* to *channel*; None: see whether it can be sent there at all."""
+    if message is None:
+        return Outcome(ok=_service(channel) is not None)
     if channel.kind == "webhook":
         return _post(channel, message)
     return _notify(channel, message)
@@ -116,23 +118,9 @@ def _of(answer: Answer) -> Outcome:
 
 def _notify(channel: Channel, message: Message) -> Outcome:
     """Have Apprise send it, and judge by what was answered to it: it tells nothing but whether it went well."""
-    from apprise import Apprise, AppriseAsset, NotifyType
+    from apprise import NotifyType
 
-    asset = AppriseAsset(
-        app_id="LLM One API",
-        app_desc="LLM One API",
-        app_url="",
-        storage_mode="memory",
-        image_url_mask="",
-        image_url_logo="",
-        async_mode=False,
-        http_redirects=False,
-        allow_templates=False,
-        pgp_autogen=False,
-        pem_autogen=False,
-        service_timeout=channel.timeout,
-    )
-    service = Apprise.instantiate(channel.url, asset=asset)
+    service = _service(channel)
     if service is None:
         return Outcome(ok=False, permanent=True, error="no URL that Apprise can use")
     kind = {"info": NotifyType.INFO, "warning": NotifyType.WARNING, "critical": NotifyType.FAILURE}[message.severity]
@@ -150,6 +138,27 @@ def _notify(channel: Channel, message: Message) -> Outcome:
     if code is not None:
         return Outcome(ok=False, error=f"SMTP {code}", permanent=code >= _SMTP_NEVER)
     return Outcome(ok=False, error=_name(seen.failures[-1]) if seen.failures else "refused")
+
+
+def _service(channel: Channel) -> Any:
+    """Make what sends to a URL of Apprise's; None: there is none for it."""
+    from apprise import Apprise, AppriseAsset
+
+    asset = AppriseAsset(
+        app_id="LLM One API",
+        app_desc="LLM One API",
+        app_url="",
+        storage_mode="memory",
+        image_url_mask="",
+        image_url_logo="",
+        async_mode=False,
+        http_redirects=False,
+        allow_templates=False,
+        pgp_autogen=False,
+        pem_autogen=False,
+        service_timeout=channel.timeout,
+    )
+    return Apprise.instantiate(channel.url, asset=asset)
 
 
 class Seen:

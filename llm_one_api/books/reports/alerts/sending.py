@@ -29,7 +29,8 @@ class Errand(Value, frozen=True, kw_only=True):
     """What that process is told."""
 
     channel: Channel
-    message: Message
+    message: Message | None
+    """None: only see whether the channel can be used."""
 
 
 class Outcome(Value, frozen=True, kw_only=True):
@@ -46,7 +47,17 @@ class Outcome(Value, frozen=True, kw_only=True):
 
 def send(channel: Channel, message: Message) -> Outcome:
     """Send *message*; what goes wrong is an outcome too. Blocks, for `timeout` and what it takes to start."""
-    errand = msgspec.json.encode(Errand(channel=channel, message=message))
+    return _run(Errand(channel=channel, message=message))
+
+
+def is_usable(channel: Channel) -> bool:
+    """Tell whether there is a service for the channel's URL. Sends nothing."""
+    return channel.kind == "webhook" or _run(Errand(channel=channel, message=None)).ok
+
+
+def _run(errand: Errand) -> Outcome:
+    channel = errand.channel
+    told = msgspec.json.encode(errand)
     argv = [sys.executable, "-m", "llm_one_api.books.reports.alerts.sender"]
     late = Outcome(ok=False, error=f"no answer within {channel.timeout:g} s")
     try:
@@ -59,7 +70,7 @@ def send(channel: Channel, message: Message) -> Outcome:
             start_new_session=True,
         ) as process:
             try:
-                said, _ = process.communicate(errand, channel.timeout + START_SECONDS)
+                said, _ = process.communicate(told, channel.timeout + START_SECONDS)
             except subprocess.TimeoutExpired:
                 return late
             finally:

@@ -30,7 +30,7 @@ _NAMES: Mapping[str, str] = {
     "quota_percent": "used of the quota",
     "relay_lag": "lag of records",
     "dead_letters": "records set aside",
-    "upstream_down": "upstream down",
+    "upstream_down": "upstream",
 }
 
 
@@ -95,7 +95,7 @@ def shown(metric: str, value: Decimal | str | None) -> str:
     if metric in {"avg_tokens", "dead_letters"}:
         return plain(round(number, 1))
     if metric == "upstream_down":
-        return "yes" if number else "no"
+        return "down" if number else "up"
     return f"{plain(round(number, 3))} s"
 
 
