@@ -137,11 +137,13 @@ def test_calls_are_found_by_what_they_are_and_when_they_were(ledger: Ledger) -> 
             for n in range(6)
         ]
     )
+    ledger.ingest([record(6, at=NOON - MINUTE, model="gtp", outcome="rejected", error="model_not_found")])
 
     def found(**asked: Any) -> list[int]:
         return [int(call.request_id[-8:]) for call in ledger.analysis.requests(**asked)[0]]
 
     assert found(where={"stream": ("true",)}) == [4, 2, 0]
+    assert found(where={"model": ("(unknown)",)}) == found(where={"model": ("gtp",)}) == [6]
     assert found(where={"upstream": ("",)}) == [3]
     assert found(where={"upstream": ("", "openai"), "model": ("gpt-3.5-turbo",)}, key="k0") == [3, 0]
     assert found(since=NOON + MINUTE, until=NOON + 3 * MINUTE) == [2, 1]

@@ -10,10 +10,13 @@ from sqlalchemy import Engine, and_, or_, select
 
 from llm_one_api.stores.ledger.analysis.questions import Dimension
 from llm_one_api.stores.ledger.rows import to_record
+from llm_one_api.stores.ledger.sums import UNKNOWN_MODEL
 from llm_one_api.stores.ledger.tables import records
 from llm_one_api.values import UsageRecord
 
 _r = records.c
+NO_MODEL_OF_THAT_NAME = and_(_r.outcome == "rejected", _r.error == "model_not_found")
+"""What stands under `UNKNOWN_MODEL` in the sums."""
 
 
 class Cursor(NamedTuple):
@@ -40,6 +43,8 @@ def latest(
             asked = asked.where(_r.stream.in_(sorted({value == "true" for value in values})))
         elif name == "upstream" and "" in values:
             asked = asked.where(or_(_r.upstream.is_(None), _r.upstream.in_(values)))
+        elif name == "model" and UNKNOWN_MODEL in values:
+            asked = asked.where(or_(_r.model.in_(values), NO_MODEL_OF_THAT_NAME))
         else:
             asked = asked.where(_r[name].in_(values))
     if key is not None:
