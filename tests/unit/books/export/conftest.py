@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,20 @@ from llm_one_api.settings import masked
 from llm_one_api.stores.ledger.ledger import Ledger
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    """A real one, with nothing in it."""
-    it = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of one with nothing in it: its tables are made once, for that takes longer than most tests here."""
+    file = tmp_path_factory.mktemp("empty") / "ledger.db"
+    it = Ledger(f"sqlite:///{file}")
     it.upgrade()
+    it.close()
+    return file
+
+
+@pytest.fixture
+def ledger(empty_ledger: Path, tmp_path: Path) -> Iterator[Ledger]:
+    """A real one, with nothing in it."""
+    it = Ledger(f"sqlite:///{shutil.copy(empty_ledger, tmp_path)}")
     yield it
     it.close()
 
