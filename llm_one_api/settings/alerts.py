@@ -41,10 +41,10 @@ def _seconds(value: Any) -> int:
     return int(match[1]) * _SECONDS[match[2] or "s"]
 
 
-def _length(least: int, most: int) -> PlainValidator:
+def _length(least: int, most: int, nothing: int | None = None) -> PlainValidator:
     def read(value: Any) -> int | None:
         if value is None:
-            return None
+            return nothing
         seconds = _seconds(value)
         if not least <= seconds <= most:
             raise ValueError("out of range")
@@ -74,7 +74,7 @@ def _are_named(sections: Any) -> Any:
 
 _LENGTH_TEXT = "a length of time, such as 90s, 15m, 2h or 1d, {}"
 Window = Annotated[int, _length(60, _WEEK), Expect(_LENGTH_TEXT.format("between 1m and 7d"))]
-Hold = Annotated[int, _length(0, _DAY), Expect(_LENGTH_TEXT.format("at most 1d"))]
+Hold = Annotated[int, _length(0, _DAY, nothing=0), Expect(_LENGTH_TEXT.format("at most 1d"))]
 Cooldown = Annotated[int, _length(0, _MONTH), Expect(_LENGTH_TEXT.format("at most 31d"))]
 RepeatOrNone = Annotated[int | None, _length(60, _MONTH), Expect(_LENGTH_TEXT.format("between 1m and 31d"))]
 _NUMBER = "a number of at least 0, such as 1000, 0.05 or 5%"
@@ -210,7 +210,7 @@ class AlertsSettings(Section):
 
     @model_validator(mode="after")
     def _names_channels_that_there_are(self) -> AlertsSettings:
-        wrong = [
+        wrong: list[tuple[tuple[str, ...], str]] = [
             (("rules", name, "channels"), f"there is no such channel: {channel}")
             for name, rule in self.rules.items()
             for channel in rule.channels or ()

@@ -172,6 +172,22 @@ def test_who_was_overtaken_keeps_nothing(ledger: Ledger) -> None:
     assert ledger.alerts.all() == [alert]
 
 
+def test_a_look_that_failed_holds_up_no_other(ledger: Ledger) -> None:
+    class Failing(Given):
+        def of(self, rule: Rule) -> Figures | None:
+            raise LookupError(rule.name)
+
+    given: Callable[[datetime], Any] = lambda _now: Failing(None)  # noqa: E731
+    broken = Check(ledger.alerts, Alerting(rules=(RULE,)), UTC_ZONE, given)
+
+    with pytest.raises(LookupError):
+        broken.run(apart=0)
+    after = check(ledger, at(9)).run(apart=0)
+
+    assert after is not None
+    assert after.events == 1
+
+
 def test_two_clocks_that_strike_together_have_one_look(ledger: Ledger) -> None:
     first = check(ledger, at(9)).run(apart=30)
     second = check(ledger, at(1)).run(apart=30)

@@ -125,6 +125,11 @@ class Alerts:
             row = connection.execute(self._claim, {"seconds": seconds, "apart": apart}).one_or_none()
         return None if row is None else Turn(fence=row.fence, now=datetime.fromtimestamp(row.begun_at, UTC))
 
+    def release(self, turn: Turn) -> None:
+        """End the turn with nothing to keep: it failed."""
+        with self._engine.begin() as connection:
+            connection.execute(self._end, {"nth": turn.fence})
+
     def finish(
         self, turn: Turn, changed: Sequence[Alert], gone: Collection[Alert], events: Sequence[Event]
     ) -> list[str] | None:

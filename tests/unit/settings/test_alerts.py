@@ -36,6 +36,8 @@ def test_the_founding_documents_three_rules_are_the_default(config: Loader) -> N
 
 def test_rules_that_are_given_take_their_place(config: Loader) -> None:
     assert config("alerts: {rules: {}}").alerts.alerting().rules == ()
+    [one] = config(rule("metric: error_rate, above: 1, for: , cooldown: , window: , repeat: ")).alerts.alerting().rules
+    assert (one.hold, one.cooldown, one.repeat) == (timedelta(), timedelta(minutes=30), None)
     [one] = config(rule("metric: cost_per_day, above: 12.50")).alerts.alerting().rules
     assert (one.name, one.above, one.resolve_at) == ("r", Decimal("12.50"), Decimal("12.50"))
 

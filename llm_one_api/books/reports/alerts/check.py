@@ -18,7 +18,7 @@ from llm_one_api.values import Value
 
 log = structlog.get_logger()
 
-LEASE = 300.0
+LEASE = 120.0
 """Seconds that a look may take before another begins one."""
 APART = 30.0
 """Seconds between the beginnings of two looks, at least: two clocks strike at about the same time."""
@@ -51,9 +51,13 @@ class Check:
         turn = self._alerts.claim(LEASE, apart)
         if turn is None:
             return None
-        looking = self._looking(turn.now)
-        figures = {rule.name: looking.of(rule) for rule in self._rules}
-        done = self._keep(turn, figures)
+        try:
+            looking = self._looking(turn.now)
+            figures = {rule.name: looking.of(rule) for rule in self._rules}
+            done = self._keep(turn, figures)
+        except BaseException:
+            self._alerts.release(turn)
+            raise
         self._alerts.prune(turn.now - KEEP_EVENTS)
         return done
 

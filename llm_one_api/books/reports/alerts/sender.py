@@ -158,7 +158,11 @@ def _service(channel: Channel) -> Any:
         pem_autogen=False,
         service_timeout=channel.timeout,
     )
-    return Apprise.instantiate(channel.url, asset=asset)
+    service = Apprise.instantiate(channel.url, asset=asset)
+    if service is not None:  # four seconds each, if nobody says otherwise
+        service.socket_connect_timeout = min(CONNECT_SECONDS, channel.timeout)
+        service.socket_read_timeout = channel.timeout
+    return service
 
 
 class Seen:
