@@ -51,8 +51,8 @@ def check_alerts(settings: Settings, means: Means) -> Done:
         looked = Check(ledger.alerts, alerting, settings.zone, look_at).run()
     finally:  # what waits is to be sent, whatever is wrong with the rules
         sent = delivering.run()
-    if looked is None:
-        return Done(result={"sent": sent})
+    if looked is None:  # somebody else does, or did just now; only they know whether it went well
+        return Done(result={"sent": sent}, idle=True)
     return Done(result={"rules": looked.rules, "firing": looked.firing, "events": looked.events, "sent": sent})
 
 

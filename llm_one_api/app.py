@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -80,10 +79,11 @@ def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
     kept = Kept(settings)
     current = Current(serving(Draft.of(settings), kept))
     run = settings.data_dir / "run"
+    renewal = Renewal(read, settings, kept, current)
     reloading = Reloading(
         run,
         GATEWAY,
-        Renewal(read, settings, kept, current),
+        renewal,
         since=began,
         stopping=lambda: kept.watch.draining,
     )
@@ -99,7 +99,7 @@ def create_app(read: Callable[[], Settings] = read_config) -> Gateway:
         set_aside=ledger.pipeline.set_aside,
         zone=settings.zone,
         limits=lambda: None if current.serving.rules.are_none else limiting,
-        overdue=partial(overdue, ledger.job_runs, planned(settings), settings.zone, since=datetime.now(UTC)),
+        overdue=lambda: overdue(ledger.job_runs, planned(renewal.running), settings.zone, since=renewal.since),
     )
 
     telling = Telling(

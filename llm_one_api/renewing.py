@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import gevent
 import structlog
@@ -36,14 +37,17 @@ class Renewal:
     def __init__(self, read: Callable[[], Settings], running: Settings, kept: Kept, current: Current) -> None:
         """Begin with *running*; *read* reads the config again, in any thread."""
         self._read = read
-        self._running = self._last = running
+        self.running = self._last = running
+        """What this process goes by."""
+        self.since = datetime.now(UTC)
+        """Since when."""
         self._kept = kept
         self._current = current
 
     def draft(self) -> tuple[_Drafted, str]:
         """Read it, in any thread; tell too which file it was. Raises ConfigError."""
         settings, file = steadily(self._read)
-        return _Drafted(read=settings, draft=Draft.of(keeping(self._running, settings, GATEWAY))), file
+        return _Drafted(read=settings, draft=Draft.of(keeping(self.running, settings, GATEWAY))), file
 
     def take(self, drafted: _Drafted) -> Needs:
         """Put it to work, on the hub; tell what of it wants a restart. Raises ConfigError, having changed nothing."""
@@ -55,12 +59,13 @@ class Renewal:
         kept.prepare.forget_heads()
         gevent.spawn(_retire, old)
         needs = self._needs(drafted.read)
-        self._running, self._last = settings, drafted.read
+        self.running, self._last = settings, drafted.read
+        self.since = datetime.now(UTC)
         return needs
 
     def _needs(self, read: Settings) -> Needs:
         """Tell what we cannot take up; of others only what is new, for they may have been started again since."""
-        ours, theirs = changed(self._running, read), changed(self._last, read)
+        ours, theirs = changed(self.running, read), changed(self._last, read)
         needs = {
             path: tuple(part for part in parts if path in (ours if part == GATEWAY else theirs))
             for path, parts in RESTART.items()

@@ -48,6 +48,8 @@ class Done(Value, frozen=True, kw_only=True):
     """What is kept of it, for who asks later."""
     more: bool = False
     """There is more to do: let others have a turn, then go on."""
+    idle: bool = False
+    """Nothing was done, for somebody else has just done it, or is at it."""
 
 
 class Planned(Value, frozen=True, kw_only=True):
@@ -164,7 +166,7 @@ def noted(
     run: Callable[[], Done],
     tell: Callable[[Exception], str] = lambda error: type(error).__name__,
 ) -> Done:
-    """Do what is done each minute, and keep what came of it; what it raises is raised."""
+    """Do what is done each minute, and keep what came of it, unless nothing was done; what it raises is raised."""
     started, began = notes.now(), time.monotonic()
     hour = started.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     done = Done(ok=False)
@@ -174,9 +176,9 @@ def noted(
         done = Done(ok=False, result={"error": tell(error)})
         raise
     finally:
-        notes.note(
-            name, hour, started_at=started, took=time.monotonic() - began, ok=done.ok, result=done.result
-        )  # fmt: skip
+        if not done.idle:
+            took = time.monotonic() - began
+            notes.note(name, hour, started_at=started, took=took, ok=done.ok, result=done.result)
     return done
 
 

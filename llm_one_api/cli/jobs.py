@@ -77,7 +77,7 @@ def show(config: Path | None, as_json: bool) -> None:
 @click.option(
     "--period", metavar="PERIOD", help="A day (2026-11-24), or an hour (2026-11-24T16), in the config's zone."
 )
-@click.option("--again", is_flag=True, help="Also if it was done before.")
+@click.option("--again", is_flag=True, help="Also if it was done before, or failed and waits.")
 def run(name: str, config: Path | None, period: str | None, again: bool) -> None:
     """Do the job NAME now, for the newest period that is over or for PERIOD.
 
@@ -112,7 +112,10 @@ def _run(job: Job, period: Period, ledger: Ledger, settings: Settings, *, again:
         before = runs.of(job.name, period.start)
         when = _local(period.start, settings)
         if before is None:
-            raise click.ClickException(f"somebody is at {job.name} of {when} just now, or it failed and waits its turn")
+            raise click.ClickException(
+                f"somebody is at {job.name} of {when} just now, or it failed and waits to be tried again: "
+                "--again does that now, if nobody is at it"
+            )
         finished = _local(before.finished_at, settings)
         raise click.ClickException(f"{job.name} of {when} was done at {finished}; --again does it once more")
     return done

@@ -27,7 +27,7 @@ from llm_one_api.metrics.serving import application, listen
 from llm_one_api.metrics.sources import Read, Source
 from llm_one_api.metrics.sums import FromLedger
 from llm_one_api.settings import Settings, load
-from llm_one_api.settings.applying import written
+from llm_one_api.settings.applying import METRICS, keeping, written
 from llm_one_api.stores.gateways import GatewayStore
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.upstreams import UpstreamStore
@@ -82,7 +82,7 @@ class Sources:
         """Begin with *settings*; *read* reads them again, *at* tells when their file was written."""
         self._read = read
         self._at = at
-        self._began = datetime.now(UTC)
+        self._running = settings
         self._seen = at()
         self._lock = threading.Lock()
         redis = with_redis_of_up(settings)
@@ -105,12 +105,13 @@ class Sources:
             if at != self._seen:
                 self._seen = at
                 try:
-                    self._use(self._read())
+                    self._use(keeping(self._running, self._read(), METRICS))
                 except ConfigError as error:  # what it said before holds on
                     log.error("config.refused", faults=[str(fault) for fault in error.faults])
             return tuple(self._sources.values()), self._wanted
 
     def _use(self, settings: Settings) -> None:
+        self._running = settings
         section = settings.monitoring.prometheus
         self._wanted = chosen(section.metrics, users=section.users)
         routes = settings.routes()
@@ -123,7 +124,7 @@ class Sources:
             jobs=planned(settings),
             quotas=QuotaRatios(settings.limit_rules(), settings.zone, each=section.users),
             zone=settings.zone,
-            since=self._began,
+            since=datetime.now(UTC),
         )
         reads: dict[str, Read] = {
             "ledger": lambda: self._checked(from_ledger),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from llm_one_api.settings.loading import source
 from llm_one_api.settings.schema import Settings
+
+S = TypeVar("S", bound=BaseModel)
 
 GATEWAY, RELAY, WORKERS, BEAT, METRICS = "gateway", "relay", "workers", "beat", "metrics"
 _ALL = (GATEWAY, RELAY, WORKERS, BEAT, METRICS)
@@ -47,7 +51,7 @@ RESTART: Mapping[str, tuple[str, ...]] = {
     "journal.keep_acked_bytes": (RELAY,),
     "relay": (RELAY,),
     "delivery": (WORKERS,),
-    "export": (WORKERS,),
+    "export": (GATEWAY, WORKERS, METRICS),
     "quota.lease": (GATEWAY, RELAY),
     "monitoring.prometheus.enabled": (METRICS,),
     "monitoring.prometheus.host": (METRICS,),
@@ -96,11 +100,7 @@ def keeping(running: Settings, new: Settings, part: str) -> Settings:
     """Give *new*, but as it is *running* what *part* cannot take up."""
     for path in changed(running, new):
         if part in RESTART[path]:
-            section, _, name = path.partition(".")
-            value = getattr(running, section)
-            if name:
-                value = getattr(new, section).model_copy(update={name: getattr(value, name)})
-            new = new.model_copy(update={section: value})
+            new = _with(new, path.split("."), _at(running, path))
     return new
 
 
@@ -127,6 +127,12 @@ def written(path: Path | None = None) -> str:
     except OSError:
         return str(file)
     return f"{file.resolve()}, written {at.isoformat(timespec='microseconds')}"
+
+
+def _with(section: S, path: Sequence[str], value: Any) -> S:
+    """Give *section* with another value at *path*."""
+    name, *rest = path
+    return section.model_copy(update={name: _with(getattr(section, name), rest, value) if rest else value})
 
 
 def _at(settings: Settings, path: str) -> Any:

@@ -77,6 +77,40 @@ def test_what_failed_is_left_alone_for_a_while(ledger: Ledger) -> None:
         assert runs.claim(job, DAY, 60, 3) == again
 
 
+def test_what_failed_or_is_over_with_can_be_taken_up_again_at_once_unless_it_is_held(ledger: Ledger) -> None:
+    runs = ledger.job_runs
+    failed = runs.claim("failed", DAY, 60, 3)
+    done = runs.claim("done", DAY, 60, 3)
+    assert failed
+    assert done
+    runs.put_off(failed, 60, took=1.5)
+    runs.finish(done, ok=True, result={}, took=2.0)
+    runs.claim("held", DAY, 60, 3)
+
+    for job in ("failed", "done", "held"):
+        runs.reopen(job, DAY)
+
+    assert [runs.claim(job, DAY, 60, 3) is not None for job in ("failed", "done", "held")] == [True, True, False]
+
+
+def test_it_is_known_when_a_run_began_and_how_long_it_took_in_all(ledger: Ledger) -> None:
+    runs = ledger.job_runs
+    for took in (1.5, 2.0):
+        run = runs.claim("audit", DAY, 60, 3)
+        assert run
+        runs.put_off(run, -1, took=took)
+    run = runs.claim("audit", DAY, 60, 3)
+    assert run
+    runs.finish(run, ok=True, result={}, took=0.25)
+
+    last, of = runs.last("audit"), runs.of("audit", DAY)
+
+    assert last is not None
+    assert (last, last.seconds) == (of, 3.75)
+    assert last.started_at is not None
+    assert last.started_at <= last.finished_at
+
+
 def test_what_has_more_to_do_goes_on_at_once_however_often(ledger: Ledger) -> None:
     for _ in range(5):
         run = ledger.job_runs.claim("retention", DAY, 60, 3)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import Engine, bindparam, delete, func, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from llm_one_api.stores.ledger.engine import clock, reading
@@ -50,7 +50,8 @@ class JobRuns:
         now: Any = literal_column(str(clock(engine)))
         self._now = select(now.label("now"))
         this = (_c.job == bindparam("which"), _c.period == bindparam("when"))
-        not_held = (_c.finished_at.is_(None), _c.lease_until < now)
+        # A negative lease is no lease: nobody is at it, but it waits until that time.
+        not_held = (_c.finished_at.is_(None), func.abs(_c.lease_until) < now)
         mine = (*this, _c.finished_at.is_(None), _c.lease_until > 0.0, _c.tries == bindparam("nth"))
         until = now + bindparam("held")
         insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
@@ -71,7 +72,7 @@ class JobRuns:
         end: dict[str, Any] = {"finished_at": bindparam("at"), "ok": bindparam("fine"), "result": bindparam("told")}
         worked: dict[str, Any] = {"seconds": func.coalesce(_c.seconds, 0.0) + bindparam("took")}
         self._finish = update(job_runs).where(*mine).values({**end, **worked})
-        self._put_off = update(job_runs).where(*mine).values({"lease_until": until, **worked})
+        self._put_off = update(job_runs).where(*mine).values({"lease_until": -until, **worked})
         self._go_on = update(job_runs).where(*mine).values({"lease_until": 0.0, "tries": _c.tries - 1, **worked})
         noting: Any = insert(job_runs).values(
             {
@@ -83,6 +84,7 @@ class JobRuns:
             index_elements=["job", "period"],
             set_={name: noting.excluded[name] for name in ("started_at", "seconds", "finished_at", "ok", "result")},
         )
+        self._reopen = update(job_runs).where(*this, or_(_c.finished_at.is_not(None), _c.lease_until < now))
         self._give_up = (
             update(job_runs)
             .where(*not_held, _c.tries >= bindparam("most"))
@@ -159,13 +161,11 @@ class JobRuns:
         return self._over(_c.job == job, _c.period == period)
 
     def reopen(self, job: str, period: datetime) -> None:
-        """Let a period that is over with be claimed once more."""
+        """Let a period be claimed once more that is over with, or waits to be tried again; not one that is held."""
         anew: dict[str, Any] = dict.fromkeys(("finished_at", "ok", "result", "started_at", "seconds"))
         with self._engine.begin() as connection:
             connection.execute(
-                update(job_runs)
-                .where(_c.job == job, _c.period == period, _c.finished_at.is_not(None))
-                .values({**anew, "tries": 0, "lease_until": 0.0})
+                self._reopen.values({**anew, "tries": 0, "lease_until": 0.0}), {"which": job, "when": period}
             )
 
     def _over(self, *which: Any) -> LastRun | None:

@@ -95,6 +95,12 @@ def test_what_is_done_again_and_again_keeps_its_last_run_of_the_hour(runs: Runs)
     assert last.seconds is not None
 
 
+def test_where_somebody_else_did_it_nothing_is_noted(runs: Runs) -> None:
+    noted(runs, "alerts", lambda: Done(idle=True))
+
+    assert runs.last("alerts") is None
+
+
 def _raising() -> Done:
     raise ConnectionError("s3cret")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llm_one_api.settings import Settings, document
-from llm_one_api.settings.applying import FOLLOWED, GATEWAY, RELAY, RESTART, changed, keeping, steadily
+from llm_one_api.settings.applying import FOLLOWED, GATEWAY, METRICS, RELAY, RESTART, changed, keeping, steadily
 from tests.harness.processes import ROOT
 
 DECIDED = {*RESTART, *FOLLOWED}
@@ -61,6 +61,15 @@ def test_a_part_keeps_what_it_cannot_take_up_and_takes_up_the_rest() -> None:
     assert (gateway.server.max_body_bytes, gateway.relay.window) == (7000, 3)
     assert (gateway.quota.lease, gateway.quota.unpriced) == (60, "allow")
     assert (relay.timezone, relay.relay.window, relay.server.max_streams) == ("Asia/Shanghai", 64, 9)
+
+
+def test_a_setting_deep_in_a_section_is_kept_and_its_neighbours_are_taken_up() -> None:
+    running = settings(monitoring={"prometheus": {"port": 9091, "users": False}})
+    new = settings(monitoring={"prometheus": {"port": 9092, "users": True}})
+
+    kept = keeping(running, new, METRICS).monitoring.prometheus
+
+    assert (kept.port, kept.users) == (9091, True)
 
 
 def test_a_config_that_is_replaced_while_it_is_read_is_read_again(tmp_path: Path) -> None:
