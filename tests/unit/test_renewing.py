@@ -15,6 +15,7 @@ from llm_one_api.renewing import Renewal
 from llm_one_api.serving import Draft, Kept, serving
 from llm_one_api.settings import Settings, load
 from llm_one_api.values import NOWHERE
+from llm_one_api.timetable import planned
 from llm_one_api.web.current import Current
 from tests.harness.plugins import install
 
@@ -172,6 +173,22 @@ def test_the_first_limit_holds_and_a_limit_that_is_taken_out_does_not(process: P
 
     assert process.current.serving.rules.are_none
     assert type(process.current.serving.line.admit._limits) is type(unlimited._limits)
+
+
+def test_which_jobs_are_looked_for_follows_the_config_from_then_on(process: Process) -> None:
+    began = process.renewal.since
+
+    def jobs() -> set[str]:
+        return {each.name for each in planned(process.renewal.running)}
+
+    before = jobs()
+    process.reload(limits={"each_key": {"day": {"tokens": 9}}}, export={"enabled": True})
+    limited, since = jobs(), process.renewal.since
+    process.reload()
+
+    assert limited - before == {"quota-check"}  # exports want a restart
+    assert jobs() == before
+    assert began < since < process.renewal.since
 
 
 def test_a_plugin_is_closed_when_no_call_asks_it_any_more(process: Process, plugins: None) -> None:
