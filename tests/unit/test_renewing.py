@@ -14,8 +14,8 @@ from llm_one_api.plugins.interfaces import AuthPlugin, AuthResult
 from llm_one_api.renewing import Renewal
 from llm_one_api.serving import Draft, Kept, serving
 from llm_one_api.settings import Settings, load
-from llm_one_api.values import NOWHERE
 from llm_one_api.timetable import planned
+from llm_one_api.values import NOWHERE
 from llm_one_api.web.current import Current
 from tests.harness.plugins import install
 
