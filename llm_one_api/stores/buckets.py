@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 _STEP = 1.05
 _per_log = 1 / math.log(_STEP)
@@ -29,13 +31,8 @@ def quantile(counts: Mapping[int, int], share: float) -> float | None:
 
 
 def quantiles(counts: Mapping[int, int], shares: Sequence[float]) -> list[float]:
-    """Give the same for several *shares*, in rising order, in one go. There has to be a call."""
-    total = sum(counts.values())
-    ranks = [share * total for share in shares]
-    found: list[float] = []
-    upto = 0
-    for bucket in sorted(counts):
-        upto += counts[bucket]
-        while len(found) < len(ranks) and ranks[len(found)] <= upto and counts[bucket]:
-            found.append(float(_STEP ** (bucket - 0.5)) / _MILLION)
-    return found
+    """Give the same for several *shares* in one go. There has to be a call."""
+    buckets = sorted(counts)
+    upto = list(accumulate(map(counts.__getitem__, buckets)))
+    places = [bisect_left(upto, share * upto[-1]) for share in shares]
+    return [float(_STEP ** (buckets[place] - 0.5)) / _MILLION for place in places]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_one_api.stores.buckets import bucket_of, quantile
+from llm_one_api.stores.buckets import bucket_of, quantile, quantiles
 
 
 @given(st.integers(1, 10**15))
@@ -34,3 +34,10 @@ def test_without_calls_there_is_no_quantile() -> None:
 
 def test_buckets_are_added_up_in_any_order() -> None:
     assert quantile({200: 1, 10: 99}, 0.95) == quantile({10: 99, 200: 1}, 0.95) == pytest.approx(1.59e-6, rel=0.01)
+
+
+@given(st.dictionaries(st.integers(0, 400), st.integers(0, 50), min_size=1).filter(lambda counts: any(counts.values())))
+def test_quantiles_in_one_go_are_those_one_by_one(counts: dict[int, int]) -> None:
+    shares = (0.5, 0.95, 0.99, 1.0)
+
+    assert quantiles(counts, shares) == [quantile(counts, share) for share in shares]

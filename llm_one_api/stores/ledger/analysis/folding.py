@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from operator import add
 from typing import Any
@@ -22,7 +22,9 @@ Counts = dict[Where, dict[str, dict[int, int]]]
 
 _OUTCOMES_AT = FIGURES.index(OUTCOMES[0])
 _MICROS, _PICOS, _PRICED = (FIGURES.index(name) for name in ("cost_micros", "cost_picos", "priced"))
-_PLAIN = [(n, name) for n, name in enumerate(FIGURES[:_OUTCOMES_AT]) if name not in {"cost_micros", "cost_picos"}]
+_PLAIN, _STREAMS = FIGURES[:_MICROS], FIGURES.index("streams")
+"""Those that are told as they are come first."""
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def fold(found: Iterable[Found], edges: Edges, into: dict[Where, Sequence[int]], most: int | None = None) -> None:
@@ -51,29 +53,35 @@ def fold_times(found: Iterable[FoundTimes], edges: Edges, into: Counts) -> None:
 
 def rows(question: Question, sums: dict[Where, Sequence[int]], times: Counts) -> list[Row]:
     """Lay out what there is, by bucket, and the busiest first."""
+    begins = {begin for begin, _ in sums if begin is not None}
+    local = {begin: begin.astimezone(question.zone) for begin in begins}
     found = []
-    for (begin, group), figures in sums.items():
-        if not figures[0]:
-            continue
-        spread = times.get((begin, group), {})
-        found.append(
-            Row(
-                bucket=None if begin is None else begin.astimezone(question.zone),
-                group=group_of(question.group_by, group),
-                sums=as_sums(figures),
-                duration=_quantiles(spread.get("duration")),
-                ttft=_quantiles(spread.get("ttft")),
+    for where in sorted(sums, key=lambda where: _order(where, sums[where][0])):
+        begin, group = where
+        spread = times.get(where, {})
+        if sums[where][0]:
+            found.append(
+                Row(
+                    bucket=None if begin is None else local[begin],
+                    group=group_of(question.group_by, group),
+                    sums=as_sums(sums[where]),
+                    duration=_quantiles(spread.get("duration")),
+                    ttft=_quantiles(spread.get("ttft")),
+                )
             )
-        )
-    found.sort(key=lambda row: (-row.sums.requests, [str(value) for value in row.group.values()]))
-    if question.bucket is not None:
-        found.sort(key=lambda row: row.bucket.timestamp() if row.bucket else 0.0)
     return found
+
+
+def _order(where: Where, requests: int) -> tuple[Any, ...]:
+    begin, group = where
+    # A stretch without buckets has one begin: none.
+    return (begin or _NEVER, -requests, *map(str, group))
 
 
 def as_sums(figures: Sequence[int]) -> Sums:
     """Name the figures."""
-    told: dict[str, Any] = {name: figures[number] for number, name in _PLAIN}
+    told: dict[str, Any] = dict(zip(_PLAIN, figures, strict=False))
+    told["streams"] = figures[_STREAMS]
     told["outcomes"] = {name: calls for name, calls in zip(OUTCOMES, figures[_OUTCOMES_AT:], strict=True) if calls}
     if figures[_PRICED]:
         told["cost"] = Decimal(figures[_MICROS] * MILLION + figures[_PICOS]).scaleb(-12)
