@@ -17,6 +17,7 @@ from llm_one_api.books.reports.alerts.figures import Looking
 from llm_one_api.books.reports.alerts.rules import Alerting
 from llm_one_api.limits.rules import Rules
 from llm_one_api.settings import Settings
+from llm_one_api.stores.gateways import GatewayStore
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.upstreams.overview import Overview, look
 from llm_one_api.stores.upstreams.store import UpstreamStore
@@ -65,7 +66,15 @@ def looking(settings: Settings, ledger: Ledger, limits: Rules, now: datetime) ->
         limits=limits,
         journal=settings.journal_folder,
         upstreams=partial(_overview, settings),
+        lags=partial(_lags, settings),
     )
+
+
+def _lags(settings: Settings) -> list[float]:
+    """Give how late the records of each machine are, as far as its gateway tells."""
+    with closing(GatewayStore(settings.redis_url, settings.redis.key_prefix, timeout=REDIS_SECONDS)) as store:
+        found = [journal.lag_seconds for journal in store.read().journals.values()]
+    return [lag for lag in found if lag is not None]
 
 
 def _overview(settings: Settings) -> Overview:

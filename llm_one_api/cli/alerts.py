@@ -12,9 +12,10 @@ import click
 import msgspec
 
 from llm_one_api import alerting
-from llm_one_api.books.reports.alerts.delivering import Delivering
+from llm_one_api.books.reports.alerts.delivering import TAKEN, Delivering
 from llm_one_api.books.reports.alerts.figures import Figures
 from llm_one_api.books.reports.alerts.rules import Alerting, Rule
+from llm_one_api.books.reports.alerts.sending import Outcome
 from llm_one_api.books.reports.alerts.trying import EXAMPLE, event_of_test
 from llm_one_api.books.reports.alerts.wording import group_words, local, shown
 from llm_one_api.cli import alerts_shown
@@ -165,12 +166,13 @@ def _send(
     uid = ledger.alerts.add(event)
     delivering = Delivering(ledger.alerts.mail, what.channels, settings.zone)
     failed = False
-    for delivery in ledger.alerts.mail.waiting():
-        if delivery.uid == uid:
-            outcome = delivering.try_once(delivery)
-            failed |= not outcome.ok
-            said = "sent" if outcome.ok else f"NOT SENT: {outcome.error}"
-            click.echo(f"{delivery.channel} ({what.channels[delivery.channel].service}): {said}")
+    found = {delivery.channel: delivery for delivery in ledger.alerts.mail.of(uid)}
+    for channel in channels:
+        mine = found.get(channel)
+        outcome = Outcome(ok=False, error=TAKEN) if mine is None else delivering.try_once(mine)
+        failed |= not outcome.ok
+        said = "sent" if outcome.ok else f"NOT SENT: {outcome.error}"
+        click.echo(f"{channel} ({what.channels[channel].service}): {said}")
     return failed
 
 

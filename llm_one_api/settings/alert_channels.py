@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from llm_one_api.settings.kinds import CallSeconds, Expect, fault, listed
 from llm_one_api.settings.sections import Section
 
 _HTTP = frozenset({"http", "https"})
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://", re.ASCII)
 
 
 def _is_secret(secret: SecretStr) -> SecretStr:
@@ -62,7 +64,7 @@ class ChannelSettings(Section):
     @property
     def _url(self) -> str:
         secret = self.url or self.webhook
-        return "" if secret is None else secret.get_secret_value()
+        return "" if secret is None else str(secret.get_secret_value())
 
     def channel(self, name: str, proxy: str) -> Channel:
         """Make the channel."""
@@ -77,10 +79,12 @@ class ChannelSettings(Section):
 
 
 def _is_url(url: str, *, http: bool) -> bool:
+    if not url.isprintable() or " " in url or not _SCHEME.match(url):
+        return False
+    if not http:
+        return True
     try:
-        scheme, port = urlsplit(url).scheme.lower(), urlsplit(url).port if http else None
+        parts = urlsplit(url)
+        return parts.scheme.lower() in _HTTP and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
-    if not url.isprintable() or " " in url or "://" not in url or port == 0:
-        return False
-    return (scheme in _HTTP and bool(urlsplit(url).hostname)) if http else bool(scheme)

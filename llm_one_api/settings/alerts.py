@@ -230,5 +230,5 @@ class AlertsSettings(Section):
         names = tuple(self.channels)
         return Alerting(
             rules=tuple(rule.rule(name, names) for name, rule in self.rules.items()),
-            channels={name: channel.channel(name, self.proxy or "") for name, channel in self.channels.items()},
+            channels={name: channel.channel(name, str(self.proxy or "")) for name, channel in self.channels.items()},
         )

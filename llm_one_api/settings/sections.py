@@ -62,7 +62,8 @@ class Section(BaseModel):
         """Take a known name with nothing behind it for one that is not there."""
         if not isinstance(data, dict):
             return data
-        return {name: value for name, value in data.items() if value is not None or name not in cls.model_fields}
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {name: value for name, value in data.items() if value is not None or name not in known}
 
 
 class ServerSettings(Section):

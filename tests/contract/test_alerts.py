@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from structlog.testing import capture_logs
 
-from llm_one_api.books.reports.alerts.check import Check
+from llm_one_api.books.reports.alerts.check import MOST_GROUPS, Check
 from llm_one_api.books.reports.alerts.delivering import TRIES, Delivering
 from llm_one_api.books.reports.alerts.figures import Figures, Looking
 from llm_one_api.books.reports.alerts.judging import Figure
 from llm_one_api.books.reports.alerts.rules import Alerting, Channel, Rule
 from llm_one_api.books.reports.alerts.sending import Outcome
 from llm_one_api.books.reports.alerts.wording import Message
-from llm_one_api.stores.ledger.alert_mail import Delivery
+from llm_one_api.stores.ledger.alert_mail import Delivery, Mail
+from llm_one_api.stores.ledger.alert_tables import alerts
 from llm_one_api.stores.ledger.alerts import Alert, Event
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
 from llm_one_api.stores.ledger.tables import metadata
@@ -263,10 +265,9 @@ def test_what_makes_no_sense_to_try_again_is_not(ledger: Ledger) -> None:
     [happened] = ledger.alerts.mail.history(1)
     assert [(one.channel, one.state, one.error) for one in happened.sent] == [
         ("a", "failed", "HTTP 410"),
-        ("gone", "failed", "there is no such channel any more"),
+        ("gone", "waiting", "there is no such channel here"),  # another's config may have it
     ]
-    assert {line["event"] for line in logs} == {"alerts.given_up"}
-    assert ledger.alerts.mail.waiting() == []
+    assert {line["event"] for line in logs} == {"alerts.given_up", "alerts.not_sent"}
 
 
 def test_who_says_when_to_come_back_is_not_asked_before(ledger: Ledger) -> None:
@@ -324,12 +325,73 @@ def test_silence_is_kept_by_rule_and_ends_by_itself(ledger: Ledger) -> None:
     assert (ledger.alerts.unsilence("errors"), ledger.alerts.unsilence("errors")) == (True, False)
 
 
-def test_alerts_of_rules_that_are_no_more_are_forgotten(ledger: Ledger) -> None:
+def test_alerts_of_rules_that_nobody_knows_any_more_are_forgotten_after_a_while(ledger: Ledger) -> None:
+    other = Rule(name="other", metric="avg_tokens", above=Decimal(1), resolve_at=Decimal(1))
     check(ledger, at(9)).run(apart=0)
 
-    check(ledger, at(9), Rule(name="other", metric="avg_tokens", above=Decimal(1), resolve_at=Decimal(1))).run(apart=0)
+    check(ledger, at(9), other).run(apart=0)
+    soon = states(ledger)
+    with ledger._engine.begin() as connection:
+        connection.execute(update(alerts).values(seen_at=ledger.alerts.now() - timedelta(hours=2)))
+    check(ledger, at(9), other).run(apart=0)
 
+    assert soon == [("errors", "{}", "firing"), ("other", "{}", "firing")]
     assert states(ledger) == [("other", "{}", "firing")]
+
+
+def test_the_end_is_told_to_those_who_were_told_the_beginning(ledger: Ledger) -> None:
+    receivers = Receivers()
+    check(ledger, at(9), msgspec.structs.replace(RULE, channels=("a",))).run(apart=0)
+    check(ledger, at(1)).run(apart=0)
+
+    delivering(ledger, receivers).run()
+
+    assert [(name, kind) for name, kind, _ in receivers.got] == [("a", "firing"), ("a", "resolved")]
+
+
+def test_of_too_many_groups_those_with_the_largest_figures_are_looked_at_and_none_is_lost(ledger: Ledger) -> None:
+    figures = {f'{{"model":"{n}"}}': Figure(value=Decimal(6 + n), samples=9) for n in range(MOST_GROUPS + 5)}
+    check(ledger, {'{"model":"0"}': Figure(value=Decimal(9), samples=9)}).run(apart=0)
+
+    with capture_logs() as logs:
+        check(ledger, figures).run(apart=0)
+
+    assert len(ledger.alerts.all()) == MOST_GROUPS + 1
+    assert {one.state for one in ledger.alerts.all()} == {"firing"}
+    assert "alerts.too_many_groups" in {line["event"] for line in logs}
+
+
+def test_a_dead_channel_with_very_much_waiting_holds_up_no_other(ledger: Ledger) -> None:
+    mine = Mail(ledger._engine, most=3)
+    for _ in range(5):
+        ledger.alerts.add(event(channels=("dead",)))
+    uid = ledger.alerts.add(event(channels=("a",)))
+
+    assert [one.channel for one in mine.waiting()] == ["dead"] * 3 + ["a"]
+    assert [one.channel for one in mine.of(uid)] == ["a"]
+
+
+def test_a_fault_of_ours_is_a_failure_like_any_other(ledger: Ledger) -> None:
+    ledger.alerts.add(event())
+
+    def send(channel: Channel, message: Message) -> Outcome:
+        raise TypeError("S3CRET")
+
+    Delivering(ledger.alerts.mail, CHANNELS, UTC_ZONE, send=send).run()
+
+    [happened] = ledger.alerts.mail.history(1)
+    assert [(one.state, one.tries, one.error) for one in happened.sent] == [("waiting", 1, "TypeError")]
+
+
+def test_a_clock_that_was_ahead_and_is_put_right_holds_up_nobody(ledger: Ledger) -> None:
+    ledger.alerts.add(event())
+    check(ledger, at(9)).run(apart=0)
+    with ledger._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alert_turns SET begun_at = begun_at + 86400, lease_until = begun_at + 86500")
+        connection.exec_driver_sql("UPDATE alert_deliveries SET due_at = 86400.0 * 365 * 100")
+
+    assert check(ledger, at(9)).run(apart=30) is not None
+    assert delivering(ledger, Receivers()).run() == 3
 
 
 def test_without_a_channel_it_is_logged_and_listed(ledger: Ledger) -> None:

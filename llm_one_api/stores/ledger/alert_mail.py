@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Engine, bindparam, literal_column, select, update
+from sqlalchemy import Engine, bindparam, func, literal_column, or_, select, update
 
 from llm_one_api.stores.ledger.alert_tables import alert_deliveries, alert_events
 from llm_one_api.stores.ledger.cursors import storable
@@ -21,8 +21,10 @@ from llm_one_api.values import Value
 Progress = Literal["waiting", "sent", "failed"]
 
 _e, _d = alert_events.c, alert_deliveries.c
-_MOST = 1000
-"""Deliveries that are looked at in a turn."""
+MOST = 2000
+"""Where more wait, that channel is dead, and no other."""
+_AHEAD = 7200.0
+"""Seconds, more than any is put off: what is due so far in the future was so by a clock that was ahead."""
 
 
 class Delivery(Value, frozen=True, kw_only=True):
@@ -69,26 +71,28 @@ class Happened(Value, frozen=True, kw_only=True):
 class Mail:
     """All deliveries."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Keep the engine, and the statements."""
+    def __init__(self, engine: Engine, most: int = MOST) -> None:
+        """Keep the engine, and the statements; of each channel *most* deliveries are looked at in a turn."""
         self._engine = engine
         self._reading = reading(engine)
         now: Any = literal_column(str(clock(engine)))
         this = (_d.event == bindparam("which"), _d.channel == bindparam("to"), _d.state == "waiting")
         mine = (*this, _d.tries == bindparam("nth"))
+        due = or_(_d.due_at <= now, _d.due_at > now + _AHEAD)
+        place = func.row_number().over(partition_by=_d.channel, order_by=_d.event).label("place")
+        ranked = select(_d.event, _d.channel, _d.tries, due.label("due"), place).where(_d.state == "waiting").subquery()
         self._waiting = (
             select(
-                *(_d.event, _d.channel, _d.tries, (_d.due_at <= now).label("due")),
+                *(ranked.c.event, ranked.c.channel, ranked.c.tries, ranked.c.due),
                 *(_e.uid, _e.at, _e.kind, _e.rule, _e.group, _e.data),
             )
-            .join(alert_events, _e.id == _d.event)
-            .where(_d.state == "waiting")
-            .order_by(_d.event, _d.channel)
-            .limit(_MOST)
+            .join(alert_events, _e.id == ranked.c.event)
+            .where(ranked.c.place <= most)
+            .order_by(ranked.c.event, ranked.c.channel)
         )
         self._take = (
             update(alert_deliveries)
-            .where(*mine, _d.due_at <= now)
+            .where(*mine, due)
             .values(tries=_d.tries + 1, due_at=now + bindparam("seconds"))
             .returning(_d.tries)
         )
@@ -103,6 +107,23 @@ class Mail:
         with self._reading.connect() as connection:
             rows = connection.execute(self._waiting).mappings().all()
         return [Delivery(**{**row, "due": bool(row["due"])}) for row in rows]
+
+    def of(self, uid: str) -> list[Delivery]:
+        """Give what waits of one event."""
+        with self._reading.connect() as connection:
+            rows = connection.execute(self._waiting.where(_e.uid == uid)).mappings().all()
+        return [Delivery(**{**row, "due": bool(row["due"])}) for row in rows]
+
+    def told(self, rule: str, group: str) -> list[str]:
+        """Name the channels that were told last that an alert fires."""
+        newest = (
+            select(func.max(_e.id))
+            .where(_e.rule == rule, _e.group == group, _e.kind.in_(("firing", "repeat")), _e.withheld.is_(None))
+            .scalar_subquery()
+        )
+        asked = select(_d.channel).where(_d.event == newest).order_by(_d.channel)
+        with self._reading.connect() as connection:
+            return list(connection.execute(asked).scalars())
 
     def take(self, delivery: Delivery, seconds: float) -> Delivery | None:
         """Take it for *seconds*; None: it is not to be had."""

@@ -11,9 +11,10 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, literal_column, select, update
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from llm_one_api.stores.ledger.alert_costs import Costs
 from llm_one_api.stores.ledger.alert_mail import Mail
 from llm_one_api.stores.ledger.alert_tables import (
     alert_deliveries,
@@ -91,6 +92,7 @@ class Alerts:
         self._engine = engine
         self._reading = reading(engine)
         self.mail = Mail(engine)
+        self.costs = Costs(self._reading)
         self._now: Any = literal_column(str(clock(engine)))
         self._insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
         now = self._now
@@ -101,7 +103,12 @@ class Alerts:
         )
         self._claim = (
             update(alert_turns)
-            .where(_t.name == _CHECK, _t.lease_until < now, _t.begun_at <= now - bindparam("apart"))
+            .where(
+                _t.name == _CHECK,
+                # A clock that was ahead, and is put right, holds up nobody.
+                or_(_t.lease_until < now, _t.begun_at > now),
+                or_(_t.begun_at <= now - bindparam("apart"), _t.begun_at > now),
+            )
             .values(fence=_t.fence + 1, lease_until=now + bindparam("seconds"), begun_at=now)
             .returning(_t.fence, _t.begun_at)
         )

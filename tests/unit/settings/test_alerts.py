@@ -67,6 +67,7 @@ def test_all_channels_are_told_where_none_is_named(config: Loader) -> None:
     assert (hook.kind, hook.url, hook.secrets, hook.timeout) == ("webhook", "https://h/?t=S3CRET", (SECRET,), 5)
     assert {channel.proxy for channel in found.channels.values()} == {"http://u:S3CRET@p:3128"}
     assert {channel.service for channel in found.channels.values()} == {"slack", "webhook"}
+    assert {type(text) for channel in found.channels.values() for text in (channel.proxy, channel.url)} == {str}
 
 
 def test_secrets_of_channels_are_printed_nowhere(config: Loader) -> None:
@@ -119,6 +120,7 @@ def test_a_rule_that_cannot_work_is_a_fault(config: Loader, text: str, fault: st
         ("{webhook: 'https://h', secret: whsec_S3CRET}", "secret.0 (line 3): must be whsec_ and 24 to 64 bytes"),
         (f"{{url: 'slack://a', secret: {SECRET}}}", "c.secret (line 3): is read beside webhook only"),
         (f"{{webhook: 'ftp://S3CRET', secret: {SECRET}}}", "c.webhook (line 3): must be an http:// or https:// URL"),
+        ("{url: 'mailto:u:S3CRET@h?to=http://x'}", "c.url (line 3): must be a URL of Apprise's"),
         ("{url: S3CRET}", "c.url (line 3): must be a URL of Apprise's, such as slack://…, got a text of 6 characters"),
         ("{url: 'slack://a', timeout: 90}", "c.timeout (line 3): must be a number of seconds above 0, at most 60"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -13,17 +13,21 @@ from llm_one_api.books.reports.alerts.figures import Figures, Looking
 from llm_one_api.books.reports.alerts.judging import Figure, Judged, absent, judge
 from llm_one_api.books.reports.alerts.rules import Alerting, Rule
 from llm_one_api.books.reports.alerts.wording import data_of
-from llm_one_api.stores.ledger.alerts import Alert, Alerts, Event, Turn
+from llm_one_api.stores.ledger.alerts import Alert, Alerts, Event, Kind, Turn
 from llm_one_api.values import Value
 
 log = structlog.get_logger()
 
-LEASE = 120.0
+LEASE = 45.0
 """Seconds that a look may take before another begins one."""
 APART = 30.0
 """Seconds between the beginnings of two looks, at least: two clocks strike at about the same time."""
+FORGET = timedelta(hours=1)
+"""How long alerts are kept whose rule nobody looks at any more."""
 KEEP_RESOLVED = timedelta(days=7)
 KEEP_EVENTS = timedelta(days=90)
+MOST_GROUPS = 1000
+"""Alerts of a rule that are looked at, beside those that there are."""
 
 
 class Looked(Value, frozen=True, kw_only=True):
@@ -83,7 +87,9 @@ class Check:
                     changed.append(after)
                 if judged.event is not None:
                     events.append(self._event(rule, after, judged, figure, turn.now))
-        gone += [alert for before in known.values() for alert in before.values()]  # of rules that are no more
+        # Of rules that are no more; but others may have a newer config, and know them.
+        rest = [alert for before in known.values() for alert in before.values()]
+        gone += [alert for alert in rest if turn.now - alert.seen_at > FORGET]
         if self._alerts.finish(turn, changed, gone, events) is None:
             log.warning("alerts.overtaken")
             return None
@@ -94,12 +100,18 @@ class Check:
     def _judged(
         self, rule: Rule, before: Mapping[str, Alert], figures: Figures | None, now: datetime, silent: bool
     ) -> list[tuple[str, Judged, Figure | None]]:
-        groups = dict.fromkeys([*(figures or {}), *before])
+        groups = dict.fromkeys([*before, *_busiest(rule, figures or {})])
         found = []
         for group in groups:
             figure = None if figures is None else figures.get(group, absent(rule))
             found.append((group, judge(rule, group, before.get(group), figure, now, silent=silent), figure))
         return found
+
+    def _told(self, rule: Rule, alert: Alert, kind: Kind) -> Sequence[str]:
+        """Tell who is told: of an end, who was told of the beginning."""
+        if kind != "resolved":
+            return rule.channels
+        return self._alerts.mail.told(rule.name, alert.group)
 
     def _event(self, rule: Rule, alert: Alert, judged: Judged, figure: Figure | None, now: datetime) -> Event:
         kind = judged.event or "firing"
@@ -110,8 +122,17 @@ class Check:
             at=now,
             data=data_of(rule, kind, alert, figure, self._zone),
             withheld=judged.withheld,
-            channels=() if judged.withheld else rule.channels,
+            channels=() if judged.withheld else self._told(rule, alert, kind),
         )
+
+
+def _busiest(rule: Rule, figures: Figures) -> Iterable[str]:
+    """Give the groups that are looked at: those with the largest figures, if there are too many."""
+    if len(figures) <= MOST_GROUPS:
+        return figures
+    log.warning("alerts.too_many_groups", rule=rule.name, groups=len(figures), looked_at=MOST_GROUPS)
+    ranked = sorted(figures, key=lambda group: figures[group].value or 0, reverse=True)
+    return ranked[:MOST_GROUPS]
 
 
 def _is_over(alert: Alert, now: datetime) -> bool:

@@ -29,6 +29,9 @@ _JITTER = 0.1
 _LEEWAY = 10.0
 """Seconds for which a delivery is held beyond what sending it may take."""
 
+TAKEN = "a worker sends it just now; `llm-one-api alerts history` tells"
+"""What became of a test that is not to be had."""
+
 Send = Callable[[Channel, Message], Outcome]
 
 
@@ -103,7 +106,7 @@ class Delivering:
         """Send one that is a test: it is not tried again, and who asked for it sees why."""
         taken, outcome = self._attempt(delivery)
         if taken is None:
-            return Outcome(ok=False, error="a worker sends it just now; `llm-one-api alerts history` tells")
+            return Outcome(ok=False, error=TAKEN)
         if outcome.ok:
             self._mail.sent(taken)
         else:
@@ -116,9 +119,13 @@ class Delivering:
         taken = self._mail.take(delivery, seconds)
         if taken is None:
             return None, Outcome(ok=False)
-        if channel is None:
-            return taken, Outcome(ok=False, permanent=True, error="there is no such channel any more")
-        return taken, self._send(channel, message(taken.uid, taken.kind, taken.at, taken.data, self._zone))
+        if channel is None:  # another's config may be newer, and have it
+            return taken, Outcome(ok=False, error="there is no such channel here")
+        try:
+            outcome = self._send(channel, message(taken.uid, taken.kind, taken.at, taken.data, self._zone))
+        except Exception as error:  # a fault of ours must not come again and again, unseen
+            outcome = Outcome(ok=False, error=type(error).__name__)
+        return taken, outcome
 
     def _sent(self, taken: Delivery) -> bool:
         log.info("alerts.sent", channel=taken.channel, rule=taken.rule, kind=taken.kind, tries=taken.tries)

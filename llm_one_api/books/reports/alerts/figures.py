@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -29,11 +30,12 @@ log = structlog.get_logger()
 Figures = Mapping[str, Figure]
 """By group, as JSON."""
 
+LATE_SECONDS = 60
+"""Records that are later are missed: what the others say is not what happened."""
 HOUR = timedelta(hours=1)
 EXACT_UP_TO, EXACT_CALLS = timedelta(hours=6), 20_000
 """Longer windows, and those with more calls, begin with the quarter of an hour that they begin in; of others each call
 is looked at. That takes 18 µs a call."""
-MOST_GROUPS = 1000
 _DOWN = frozenset({"ejected", "trial"})
 _NO_SUMS = Sums()
 
@@ -51,11 +53,13 @@ class Looking:
         journal: Path,
         upstreams: Callable[[], Overview],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        lags: Callable[[], Iterable[float]] = tuple,
         exact_calls: int = EXACT_CALLS,
     ) -> None:
         """Look at nothing yet. *now* is the ledger's time, *clock* tells this machine's.
 
-        *upstreams* raises OSError, or what Redis' client raises, where that is away.
+        *lags* tells how late the records of other machines are. It and *upstreams* raise OSError, or what Redis' client
+        raises, where that is away.
         """
         self._ledger = ledger
         self.now = now
@@ -64,6 +68,7 @@ class Looking:
         self._journal = journal
         self._upstreams = upstreams
         self._clock = clock
+        self._lags = lags
         self._exact_calls = exact_calls
         self._asked: dict[Any, list[Row]] = {}
 
@@ -83,6 +88,10 @@ class Looking:
     # -- calls --
 
     def _of_calls(self, rule: Rule) -> Figures | None:
+        late = self._lag or Decimal(0)
+        if late > LATE_SECONDS:
+            log.warning("alerts.cannot_look", rule=rule.name, what="records", why=f"{late:.0f} s late")
+            return None
         try:
             rows = self._ask(rule)
         except NotAnswerable as error:
@@ -90,19 +99,22 @@ class Looking:
             return None
         if not rule.group_by and not rows:
             return {written(()): _figure(rule, _NO_SUMS, None)}
-        if len(rows) > MOST_GROUPS:
-            log.warning("alerts.too_many_groups", rule=rule.name, groups=len(rows), looked_at=MOST_GROUPS)
-        return {written(_group(row)): _figure(rule, row.sums, row) for row in rows[:MOST_GROUPS]}
+        return {written(_group(row)): _figure(rule, row.sums, row) for row in rows}
+
+    @cached_property
+    def _until(self) -> datetime:
+        """Until when the records of calls are there."""
+        return self.now - timedelta(seconds=float(self._lag or 0))
 
     def _ask(self, rule: Rule) -> list[Row]:
-        since = self._since(rule)
+        since, until = self._since(rule), self._until
         percentiles = rule.metric in PERCENTILES
         asked = (since, rule.group_by, tuple(sorted(rule.where.items())), percentiles)
         if asked not in self._asked:
             # In whole quarters it costs next to nothing, however many calls there are.
             question = Question(
                 since=quarter_of(since),
-                until=self.now,
+                until=until,
                 zone=self._zone,
                 group_by=rule.group_by,
                 where=cast("Any", rule.where),
@@ -110,17 +122,29 @@ class Looking:
             )
             rows = self._ledger.analysis.ask(question)
             calls = sum(row.sums.requests for row in rows)
-            if calls <= self._exact_calls and self.now - since <= EXACT_UP_TO:
+            if calls <= self._exact_calls and until - since <= EXACT_UP_TO:
                 rows = self._ledger.analysis.ask(msgspec.structs.replace(question, since=since, exact=True))
+            elif rule.metric in OF_COST:
+                rows = self._less(rows, rule, since)
             self._asked[asked] = rows
         return self._asked[asked]
 
+    def _less(self, rows: Sequence[Row], rule: Rule, since: datetime) -> list[Row]:
+        """Take off what was before *since*: a sum of more time is no approximation."""
+        before = self._ledger.alerts.costs.of(quarter_of(since), since, rule.group_by, cast("Any", rule.where))
+
+        def less(row: Row) -> Row:
+            cost = (row.sums.cost or Decimal(0)) - before.get(tuple(map(str, row.group.values())), Decimal(0))
+            return msgspec.structs.replace(row, sums=msgspec.structs.replace(row.sums, cost=cost))
+
+        return [less(row) for row in rows]
+
     def _since(self, rule: Rule) -> datetime:
         if rule.metric == "cost_per_hour":
-            return self.now - HOUR
+            return self._until - HOUR
         if rule.metric == "cost_per_day":
-            return datetime.fromtimestamp(Calendar(self._zone).at("day", self.now.timestamp()).start, UTC)
-        return self.now - rule.window
+            return datetime.fromtimestamp(Calendar(self._zone).at("day", self._until.timestamp()).start, UTC)
+        return self._until - rule.window
 
     # -- the rest --
 
@@ -147,8 +171,17 @@ class Looking:
         return found
 
     def _of_relay(self) -> Figures | None:
-        lag = relay_lag(self._journal, self._clock())
-        return None if lag is None else {written(()): Figure(value=lag)}
+        return None if self._lag is None else {written(()): Figure(value=self._lag)}
+
+    @cached_property
+    def _lag(self) -> Decimal | None:
+        """How late records are, of the machine that is farthest behind; None: nobody tells."""
+        here = relay_lag(self._journal, self._clock())
+        try:
+            lags = [round(Decimal(str(lag)), 3) for lag in self._lags()]
+        except Exception:  # whatever Redis' client raises: then it is known of this machine alone
+            lags = []
+        return max([*lags, *([] if here is None else [here])], default=None)
 
     def _of_upstreams(self, rule: Rule) -> Figures | None:
         try:

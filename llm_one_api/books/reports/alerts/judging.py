@@ -63,7 +63,7 @@ def _event(rule: Rule, was: State, after: Alert, now: datetime) -> Kind | None:
     if after.state == "firing":
         if after.told != "firing":
             return "firing"
-        due = rule.repeat is not None and after.told_at is not None and now - after.told_at >= rule.repeat
+        due = rule.repeat is not None and after.told_at is not None and abs(now - after.told_at) >= rule.repeat
         return "repeat" if due else None
     has_ended = after.state == "resolved" and (was == "firing" or after.told == "firing")
     return "resolved" if has_ended else None
@@ -74,14 +74,17 @@ def _withheld(rule: Rule, alert: Alert, event: Kind, now: datetime, *, silent: b
         return "silence"
     if event == "resolved":
         return None if alert.told == "firing" else "untold"
-    told_lately = alert.told_at is not None and now - alert.told_at < rule.cooldown
+    # What was told in the future was told by a clock that was ahead.
+    told_lately = alert.told_at is not None and timedelta() <= now - alert.told_at < rule.cooldown
     return "cooldown" if event == "firing" and told_lately else None
 
 
 def _state(rule: Rule, group: str, before: Alert | None, figure: Figure | None, now: datetime) -> Alert | None:
     """Tell how it stands, but for what is told."""
     if figure is None:
-        return before
+        # A look that could not be had does not count for the patience with too few calls.
+        few = before is not None and before.state == "firing" and before.value is None
+        return structs.replace(before, seen_at=now) if few and before is not None else before
     value = figure.value
     if value is None:
         return _without_calls(rule, before, now)
@@ -99,7 +102,7 @@ def _state(rule: Rule, group: str, before: Alert | None, figure: Figure | None, 
 def _above(rule: Rule, before: Alert | None, alert: Alert, now: datetime) -> Alert:
     if alert.state == "firing":
         return alert
-    if before is None or before.state != "pending" or now - before.seen_at > GAP:
+    if before is None or before.state != "pending" or now - before.seen_at > GAP or before.since > now:
         alert = structs.replace(alert, state="pending", since=now)
     if now - alert.since >= rule.hold:
         alert = structs.replace(alert, state="firing", since=now)
@@ -107,15 +110,16 @@ def _above(rule: Rule, before: Alert | None, alert: Alert, now: datetime) -> Ale
 
 
 def _without_calls(rule: Rule, before: Alert | None, now: datetime) -> Alert | None:
-    """Too few calls tell nothing; when that lasts as long as a window, what fired is over."""
+    """Have too few calls tell nothing; when that lasts as long as a window, what fired is over."""
     if before is None:
         return None
     if before.state == "pending":
         return _forgotten(before, now)
-    patience = rule.window if rule.metric in OF_CALLS else timedelta()
-    if before.state == "firing" and now - before.seen_at >= patience:
-        return structs.replace(before, state="resolved", since=now, value=None)
-    return before
+    if before.state != "firing":
+        return before
+    if before.value is not None:  # from now on
+        return structs.replace(before, value=None, seen_at=now)
+    return structs.replace(before, state="resolved", since=now) if now - before.seen_at >= rule.window else before
 
 
 def _forgotten(alert: Alert, now: datetime) -> Alert | None:

@@ -89,7 +89,7 @@ class Channel(Value, frozen=True, kw_only=True):
     @property
     def service(self) -> str:
         """Say what kind of place it is: the URL's scheme, and nothing else of it."""
-        return "webhook" if self.kind == "webhook" else self.url.partition("://")[0].lower()
+        return "webhook" if self.kind == "webhook" else self.url.partition(":")[0].lower()
 
 
 class Alerting(Value, frozen=True, kw_only=True):

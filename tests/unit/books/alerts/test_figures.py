@@ -201,6 +201,32 @@ def test_so_does_one_with_very_many_calls(ledger: Ledger) -> None:
     assert value(ledger, rule("error_rate"), exact_calls=5) == 0.5
 
 
+def test_the_cost_of_an_hour_is_that_of_sixty_minutes_with_very_many_calls_too(ledger: Ledger) -> None:
+    ledger.ingest(calls(5, NOW - timedelta(hours=1, seconds=1), 1, cost=Decimal("0.1")))
+    ledger.ingest(calls(3, NOW - MINUTE, 50, cost=Decimal("0.2"), upstream=None))
+
+    assert value(ledger, rule("cost_per_hour"), exact_calls=5) == 0.6
+    assert value(ledger, rule("cost_per_hour", where={"user": ("nobody",)}), exact_calls=0) == 0
+    found = look(ledger, rule("cost_per_hour", group_by=("upstream",)), exact_calls=5)
+    assert found is not None
+    assert {group: figure.value for group, figure in found.items()} == {
+        '{"upstream":""}': Decimal("0.6"),
+        '{"upstream":"openai"}': 0,
+    }
+
+
+def test_while_records_are_late_nothing_is_said_of_calls(ledger: Ledger) -> None:
+    ledger.ingest(calls(3, NOW - MINUTE, 1, outcome="timeout"))
+    ledger.ingest(calls(3, NOW - timedelta(seconds=5), 50))
+
+    assert value(ledger, rule("error_rate"), lags=lambda: [0.1]) == 0.5
+    assert value(ledger, rule("error_rate"), lags=lambda: [0.1, 30.0]) == 1.0
+    with capture_logs() as logs:
+        assert look(ledger, rule("error_rate"), lags=lambda: [61.0]) is None
+    assert [(line["event"], line["why"]) for line in logs] == [("alerts.cannot_look", "61 s late")]
+    assert value(ledger, rule("relay_lag"), lags=lambda: [61.0, 3.0]) == 61
+
+
 def test_of_each_quota_as_much_as_is_used(ledger: Ledger) -> None:
     windows = ("user:alice:day:2026-11-30", "all:month:2026-11")
     ledger.ingest([record(n, at=NOW, quota_tokens=30, quota_windows=windows) for n in (1, 2)])

@@ -84,13 +84,17 @@ def test_silence_holds_back_what_is_told_and_nothing_else(figures: list[Any], si
     [
         ({}, [FEW] * 3, "---"),
         ({"hold": 5}, [6, FEW, 6], "p-p"),
-        ({"window": 3}, [6, FEW, FEW, FEW, FEW], "fffrr"),
+        ({"window": 3}, [6, FEW, FEW, FEW, FEW], "ffffr"),
+        ({"window": 2}, [6, FEW, FEW, 6, FEW, FEW, FEW], "ffffffr"),
+        ({"window": 2}, [6, FEW, AWAY, AWAY, FEW, FEW], "fffffr"),
         ({"metric": "cost_per_hour"}, [6, 0], "fr"),
     ],
     ids=[
         "nothing begins",
         "what was pending is forgotten",
         "what fires is over after a window",
+        "a figure begins it anew",
+        "looks that could not be had do not count",
         "no calls cost nothing",
     ],
 )
@@ -111,6 +115,17 @@ def test_when_nobody_looked_for_long_what_was_pending_begins_anew() -> None:
 def test_what_is_not_there_any_more_is_over_but_for_calls_of_which_there_are_too_few() -> None:
     assert absent(rule("upstream_down")) == Figure(value=Decimal(0))
     assert absent(rule("avg_tokens")).value is None
+
+
+def test_what_a_clock_that_was_ahead_has_left_holds_nothing_up() -> None:
+    ahead = AT + 60 * MINUTE
+    told = Alert(rule="r", group="{}", state="resolved", since=ahead, seen_at=ahead, told="resolved", told_at=ahead)
+    pending = Alert(rule="r", group="{}", state="pending", since=ahead, seen_at=ahead)
+
+    assert judge(rule(cooldown=30), "{}", told, Figure(value=Decimal(9)), AT).withheld is None
+    again = judge(rule(hold=1), "{}", pending, Figure(value=Decimal(9)), AT).alert
+    assert again is not None
+    assert again.since == AT
 
 
 def test_an_alert_knows_since_when_and_what_its_figure_was() -> None:
