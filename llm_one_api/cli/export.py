@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llm_one_api.books.jobs import day_of
-from llm_one_api.books.reports.export.export import BooksDiffer, Exported, export_day
+from llm_one_api.books.reports.export.export import BooksDiffer, Exported, NotOverwritten, export_day
 from llm_one_api.books.reports.export.formats import FORMATS
 from llm_one_api.books.reports.export.formats.format import FormatMissing
 from llm_one_api.books.reports.export.remote import target_of
@@ -41,6 +41,7 @@ _MOST_DAYS = 10_000
     help="What the calls are written as; several times, if you like. Else what the config says.",
 )
 @click.option("--to-url", metavar="URL", help="Where they go: a folder, or a URL such as s3://bucket/folder.")
+@click.option("--overwrite", is_flag=True, help="Also files of which the ledger has fewer calls, or that say nothing.")
 def command(
     config: Path | None,
     day: date | None,
@@ -48,6 +49,7 @@ def command(
     last: date | None,
     formats: tuple[str, ...],
     to_url: str | None,
+    overwrite: bool,
 ) -> None:
     """Write a day's statistics and calls as files: a summary, the calls, and a manifest of both.
 
@@ -64,10 +66,12 @@ def command(
         for one in wanted:
             try:
                 with _progress(ledger, one, settings) as progress:
-                    done = export_day(ledger, target, one, settings.zone, chosen, progress=progress)
+                    done = export_day(
+                        ledger, target, one, settings.zone, chosen, overwrite=overwrite, progress=progress
+                    )
             except (TargetError, FormatMissing) as error:
                 raise click.ClickException(str(error)) from None
-            except BooksDiffer as error:
+            except (BooksDiffer, NotOverwritten) as error:
                 click.echo(f"{one}: {error}", err=True)
                 failed = True
                 continue
@@ -138,7 +142,7 @@ def _said(done: Exported, target: Target) -> Iterator[str]:
     cost = "" if sums["cost"] is None else f", ${sums['cost']}"
     yield f"{done.day}: {calls}{cost}"
     if done.state == "kept":
-        yield "  kept as it is: the calls of that day are deleted by now"
+        yield "  kept as it is: calls of that day are deleted by now"
     for file in done.manifest.files:
         state = "written" if file.name in done.written else "unchanged"
         yield f"  {target.where.rstrip('/')}/{file.name}  {file.rows:,} rows, {file.bytes:,} bytes, {state}"

@@ -9,7 +9,7 @@ from typing import Any
 from llm_one_api.books.audit.check import Context, Difference, Findings
 from llm_one_api.books.jobs import day_of
 from llm_one_api.books.reports.export import manifest as manifests
-from llm_one_api.books.reports.export.export import BooksDiffer, export_day, sums_of
+from llm_one_api.books.reports.export.export import BooksDiffer, NotOverwritten, export_day, follows, sums_of
 from llm_one_api.books.reports.export.formats import FORMATS
 from llm_one_api.books.reports.export.formats import file_name as file_of
 from llm_one_api.books.reports.export.formats.format import FormatMissing
@@ -61,7 +61,7 @@ class ExportsCheck:
                 formats = [name for name in FORMATS if file_of(name, day) in names]
                 try:
                     export_day(context.ledger, target, day, context.zone, formats, anew=True)
-                except (BooksDiffer, FormatMissing):
+                except (BooksDiffer, FormatMissing, NotOverwritten):
                     continue
         except TargetError:
             return
@@ -76,21 +76,25 @@ def _look(context: Context, findings: Findings, target: Target, names: Sequence[
         return  # it was taken away since
     try:
         manifest = manifests.decode(text)
-    except manifests.Unreadable:
-        repairable = deleted_before is None or deleted_before <= day_of(day, context.zone).start
+    except manifests.Unreadable as error:
         what = {"day": str(day), "file": manifests.file_name(day)}
-        findings.add(Difference(what=what, says={"it": "no manifest that can be read"}, repairable=repairable))
+        why = {"it": "no manifest that can be read", "why": str(error)}
+        findings.add(Difference(what=what, says=why, repairable=False))
         return
     repairable = deleted_before is None or deleted_before <= manifest.since
     if _can_be_told(context, manifest, deleted_before):
         rows = sums_of(context.ledger.analysis, manifest.since, manifest.until, context.zone)
-        found = list(manifests.differing(manifest, together(row.sums for row in rows)))
+        sums = together(row.sums for row in rows)
+        found = list(manifests.differing(manifest, sums))
         if found:
             says = {
                 "export": {name: figure for name, figure, _ in found},
                 "sums": {name: figure for name, _, figure in found},
             }
-            findings.add(Difference(what={"day": str(day)}, says=says, repairable=repairable))
+            can = sums.requests >= manifest.sums["requests"] and (
+                repairable or follows(manifest, day_of(day, context.zone), sums)
+            )
+            findings.add(Difference(what={"day": str(day)}, says=says, repairable=can))
     else:
         findings.notes.append(f"{day} begins or ends within an hour of whose quarters no sums are kept: not compared")
     closely = target.is_near or context.until - context.since <= _SOME_DAYS

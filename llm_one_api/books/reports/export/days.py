@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from llm_one_api.books.jobs import Done, Period, day_of
-from llm_one_api.books.reports.export.export import BooksDiffer, Exported, Ledger, export_day, told
-from llm_one_api.books.reports.export.manifest import Manifest, differing
+from llm_one_api.books.reports.export.export import BooksDiffer, Exported, Ledger, NotOverwritten, export_day, told
+from llm_one_api.books.reports.export.formats.format import FormatMissing
+from llm_one_api.books.reports.export.manifest import Manifest, Unreadable, differing
 from llm_one_api.books.reports.export.target import Target
 from llm_one_api.stores.ledger.analysis import Question, Sums
 from llm_one_api.values import Value
@@ -33,9 +34,13 @@ class Wish(Value, frozen=True, kw_only=True):
 
 
 def export_period(ledger: Ledger, wish: Wish, period: Period) -> Done:
-    """Do the job of a day: export it. Raises what `export_day` raises."""
+    """Do the job of a day: export it. Raises what `export_day` raises, but for NotOverwritten: that would stay so."""
     day = period.start.astimezone(wish.zone).date()
-    return Done(result=_result([export_day(ledger, wish.target, day, wish.zone, wish.formats)]))
+    try:
+        return Done(result=_result([export_day(ledger, wish.target, day, wish.zone, wish.formats)]))
+    except NotOverwritten as error:
+        log.error("export.not_overwritten", day=str(day), error=str(error))
+        return Done(ok=False, result={"days": [], "left": [str(day)]})
 
 
 def export_late(
@@ -43,11 +48,12 @@ def export_late(
 ) -> Done:  # fmt: skip
     """Export the days before *now* that want it: late calls came in, a price was given, an export was missed or lost.
 
-    A day whose books do not agree is told and left for the next time. Raises TargetError and what the ledger raises.
+    A day that cannot be is told and left for the next time: others can. Raises TargetError and what the ledger raises.
     """
     end = clock() + RUN_FOR
     done: list[Exported] = []
     differ: list[str] = []
+    left: list[str] = []
     for day in wanted(ledger, wish, now):
         if done and clock() >= end:
             return Done(result=_result(done), more=True)
@@ -56,13 +62,19 @@ def export_late(
         except BooksDiffer:
             log.warning("export.books_differ", day=str(day), see=f"llm-one-api verify --day {day}")
             differ.append(str(day))
-    return Done(ok=not differ, result={**_result(done), "differ": differ})
+        except NotOverwritten as error:
+            log.error("export.not_overwritten", day=str(day), error=str(error))
+            left.append(str(day))
+        except FormatMissing as error:
+            log.error("export.format_missing", day=str(day), error=str(error))
+            left.append(str(day))
+    return Done(ok=not differ and not left, result={**_result(done), "differ": differ, "left": left})
 
 
 def wanted(ledger: Ledger, wish: Wish, now: datetime) -> Iterator[date]:
     """Tell which of the days that are over at *now* have no export, or not the one that they should have.
 
-    A day without calls that was never exported is none of them.
+    A day without calls that was never exported is none of them; one whose manifest cannot be read is, to be told.
     """
     today = now.astimezone(wish.zone).date()
     first = today - timedelta(days=wish.look_back)
@@ -70,7 +82,11 @@ def wanted(ledger: Ledger, wish: Wish, now: datetime) -> Iterator[date]:
     names = set(wish.target.names())
     for number in range(wish.look_back):
         day = first + timedelta(days=number)
-        manifest = told(wish.target, day)
+        try:
+            manifest = told(wish.target, day)
+        except Unreadable:
+            yield day
+            continue
         period = day_of(day, wish.zone)
         if manifest is None:
             if day in sums:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -18,10 +17,12 @@ from llm_one_api.books.reports.export import summary
 from llm_one_api.books.reports.export.formats import FORMATS
 from llm_one_api.books.reports.export.formats import file_name as file_of
 from llm_one_api.books.reports.export.manifest import File, Manifest
-from llm_one_api.books.reports.export.target import Draft, Target, stale
+from llm_one_api.books.reports.export.staging import Counted, Staged
+from llm_one_api.books.reports.export.target import Target, stale
 from llm_one_api.stores.ledger.analysis import Analysis, Question, Row, Sums
 from llm_one_api.stores.ledger.audit import AuditReads
 from llm_one_api.stores.ledger.days import DayReads, Tally
+from llm_one_api.stores.ledger.sums import hour_of
 from llm_one_api.values import Value
 
 log = structlog.get_logger()
@@ -51,12 +52,16 @@ class BooksDiffer(Exception):
     """The calls of a day do not come to what its sums say: late ones come in all the time, or the books are wrong."""
 
 
+class NotOverwritten(Exception):
+    """What is there may be worth more than what would be written: the files stay, until somebody says otherwise."""
+
+
 class Exported(Value, frozen=True, kw_only=True):
     """What became of a day."""
 
     day: date
     state: Literal["written", "unchanged", "kept"]
-    """`kept`: the calls of that day are deleted by now, so its files stay as they are."""
+    """`kept`: calls of that day are deleted by now, so its files stay as they are."""
     manifest: Manifest
     written: tuple[str, ...]
     """The files that were not there, or were others."""
@@ -72,36 +77,67 @@ def export_day(
     formats: Iterable[str],
     *,
     anew: bool = False,
+    overwrite: bool = False,
     progress: Callable[[int], None] = lambda _calls: None,
 ) -> Exported:
     """Write the files of *day*: the summary, its calls in *formats* and in those it had before, and the manifest.
 
     Files that are right already are left alone, so that to do it twice changes nothing; with *anew* they are written
     whatever is there. Each appears whole, the manifest last. *progress* is told how many calls were read, again and
-    again. Raises TargetError, FormatMissing, BooksDiffer and what the ledger raises; the files are then those from
-    before, but for some that may be new already.
+    again. Raises NotOverwritten where the manifest cannot be read or has more calls than the ledger, unless told to
+    *overwrite* them; TargetError, FormatMissing, BooksDiffer and what the ledger raises; the files are then those
+    from before, but for some that may be new already.
     """
     period = day_of(day, zone)
-    before = told(target, day)
-    wanted = [name for name in FORMATS if name in {*formats, *(before.formats if before else ())}]
+    wanted: list[str] = []
     for _ in range(TRIES):
+        before = _before(ledger, target, day, zone, overwrite=overwrite)
+        had = before.formats if before else _formats_there(target, day)
+        wanted = [name for name in FORMATS if name in {*formats, *had}]
         if _are_deleted(ledger, period):
             return _without_calls(ledger, target, day, period, zone, wanted, before)
         with ExitStack() as drafts:
             found = _read(ledger, target, drafts, day, period, zone, wanted, progress)
             if found is not None and not _are_deleted(ledger, period):
                 staged, rows, sums = found
-                return _put(target, drafts, day, period, zone, staged, rows, sums, before, anew=anew)
+                done = _put(target, drafts, day, period, zone, staged, rows, sums, before, anew=anew)
+                # Another may have put older files between ours; who puts the manifest last always sees it here.
+                if not done.written or all(target.has(file, file) for file in done.manifest.files):
+                    return done
     raise BooksDiffer(f"the calls of {day} are not what its sums say; see: llm-one-api verify --day {day}")
 
 
 def told(target: Target, day: date) -> Manifest | None:
-    """Read what the export of *day* says of itself; None: there is none, or nobody can read it."""
+    """Read what the export of *day* says of itself; None: there is none. Raises Unreadable."""
     text = target.read(manifests.file_name(day))
+    return None if text is None else manifests.decode(text)
+
+
+def _before(ledger: Ledger, target: Target, day: date, zone: ZoneInfo, *, overwrite: bool) -> Manifest | None:
+    """Read the manifest that would be overwritten. Raises NotOverwritten if it had better not be.
+
+    Calls of a day never get fewer but by retention, which is looked at elsewhere: a ledger that has fewer than were
+    exported is a new one, or an old backup.
+    """
+    by_hand = f"to overwrite it: llm-one-api export --day {day} --overwrite"
     try:
-        return None if text is None else manifests.decode(text)
-    except manifests.Unreadable:
-        return None
+        before = told(target, day)
+    except manifests.Unreadable as error:
+        if overwrite:
+            return None
+        name = manifests.file_name(day)
+        raise NotOverwritten(f"{name} is damaged, or a newer version wrote it ({error}); {by_hand}") from None
+    if before is not None and not overwrite and not _are_deleted(ledger, Period(start=before.since, end=before.until)):
+        rows = sums_of(ledger.analysis, before.since, before.until, zone)
+        now, then = sum(row.sums.requests for row in rows), before.sums["requests"]
+        if now < then:
+            raise NotOverwritten(f"the export of {day} has {then} calls, the ledger only {now}; {by_hand}")
+    return before
+
+
+def _formats_there(target: Target, day: date) -> list[str]:
+    names = set(target.names())
+    return [name for name in FORMATS if file_of(name, day) in names]
 
 
 def sums_of(analysis: Analysis, since: datetime, until: datetime, zone: ZoneInfo) -> list[Row]:
@@ -110,43 +146,6 @@ def sums_of(analysis: Analysis, since: datetime, until: datetime, zone: ZoneInfo
         since=since, until=until, zone=zone, group_by=("model", "user"), exact=True, percentiles=False
     )  # fmt: skip
     return analysis.ask(question)
-
-
-class Staged(Value, frozen=True, kw_only=True):
-    """A file that is written, and has not its name yet."""
-
-    file: File
-    draft: Draft
-
-
-class Counted:
-    """A draft whose bytes are counted."""
-
-    def __init__(self, target: Target, drafts: ExitStack) -> None:
-        """Begin it; at the end of *drafts* it is dropped, unless it has its name by then."""
-        self.draft = target.draft()
-        drafts.callback(self._drop)
-        self._sha = hashlib.sha256()
-        self._bytes = 0
-        self._is_over = False
-
-    def write(self, data: bytes) -> None:
-        """Add to it. What comes when it is dropped goes nowhere: pyarrow ends its files whatever has happened."""
-        if self._is_over:
-            return
-        self.draft.write(data)
-        self._sha.update(data)
-        self._bytes += len(data)
-
-    def staged(self, name: str, kind: str, rows: int) -> Staged:
-        """Finish it."""
-        self.draft.finish()
-        file = File(name=name, format=kind, rows=rows, bytes=self._bytes, sha256=self._sha.hexdigest())
-        return Staged(file=file, draft=self.draft)
-
-    def _drop(self) -> None:
-        self._is_over = True
-        self.draft.drop()
 
 
 def _read(
@@ -190,8 +189,9 @@ def _put(
     before: Manifest | None,
     *,
     anew: bool = False,
+    kept: Sequence[File] = (),
 ) -> Exported:
-    """Give those files their names that are not there yet as they should be."""
+    """Give those files their names that are not there yet as they should be; *kept* stay as they are."""
     sink = Counted(target, drafts)
     sink.write(summary.encode(day, period, zone, rows))
     staged = [sink.staged(summary.file_name(day), SUMMARY, sums.requests), *calls]
@@ -201,7 +201,7 @@ def _put(
         since=period.start,
         until=period.end,
         sums=manifests.of_sums(sums),
-        files=tuple(each.file for each in staged),
+        files=(staged[0].file, *kept, *(each.file for each in calls)),
     )
     sink = Counted(target, drafts)
     sink.write(manifest.encode())
@@ -228,17 +228,35 @@ def _without_calls(
     wanted: Sequence[str],
     before: Manifest | None,
 ) -> Exported:
-    """Keep the files of a day whose calls are deleted; where there are none, the sums still make a summary."""
-    if before is not None:
+    """Keep the calls' files of a day whose calls are deleted; the sums still make a summary.
+
+    Where there is one, it follows late calls and prices, which the sums of a day that is deleted in part take in.
+    """
+    rows = sums_of(ledger.analysis, period.start, period.end, zone)
+    sums = summary.together(row.sums for row in rows)
+    if before is not None and not follows(before, period, sums):
         without = tuple(name for name in wanted if name not in before.formats)
         return Exported(day=day, state="kept", manifest=before, written=(), without=without)
-    rows = sums_of(ledger.analysis, period.start, period.end, zone)
+    if before is None and (there := _formats_there(target, day)):
+        names = ", ".join(file_of(name, day) for name in there)
+        raise NotOverwritten(f"the calls of {day} are deleted, and {names} of it have no manifest; put it back")
+    kept = tuple(file for file in before.files if file.format != SUMMARY) if before else ()
     with ExitStack() as drafts:
-        sums = summary.together(row.sums for row in rows)
-        done = _put(target, drafts, day, period, zone, (), rows, sums, None)
-    return Exported(
-        day=day, state=done.state, manifest=done.manifest, written=done.written, without=tuple(wanted)
-    )  # fmt: skip
+        done = _put(target, drafts, day, period, zone, (), rows, sums, before, kept=kept)
+    without = tuple(name for name in wanted if name not in done.manifest.formats)
+    return Exported(day=day, state=done.state, manifest=done.manifest, written=done.written, without=without)
+
+
+def follows(before: Manifest, period: Period, sums: Sums) -> bool:
+    """Tell whether *sums* are what a manifest says, and late calls, or other prices; nothing else is taken over.
+
+    Only for days of whole hours, whose sums stay for good.
+    """
+    edges = (period.start, period.end)
+    if (before.since, before.until) != edges or any(hour_of(edge) != edge for edge in edges):
+        return False
+    other = {name for name, _, _ in manifests.differing(before, sums)}
+    return sums.requests > before.sums["requests"] or (bool(other) and other <= {"priced", "unpriced", "cost"})
 
 
 def _are_deleted(ledger: Ledger, period: Period) -> bool:

@@ -107,7 +107,9 @@ def test_files_that_are_not_what_was_written_are_told_and_written_again(
     assert check.run(looked).state == "agrees"
 
 
-def test_a_manifest_that_cannot_be_read_is_a_difference(ledger: Ledger, folder: Folder) -> None:
+def test_a_manifest_that_cannot_be_read_is_a_difference_that_only_a_person_overwrites(
+    ledger: Ledger, folder: Folder
+) -> None:
     Path(folder.where, "manifest_20251112.json").write_text("{}")
     check, looked = ExportsCheck(), looking(ledger, folder)
 
@@ -115,6 +117,8 @@ def test_a_manifest_that_cannot_be_read_is_a_difference(ledger: Ledger, folder: 
     check.repair(looked, found)
 
     assert [what["file"] for what, _ in pairs(found)] == ["manifest_20251112.json"]
+    assert (found.repairable, check.run(looked).count) == (0, 1)
+    export_day(ledger, folder, DAY, UTC_ZONE, ["jsonl"], overwrite=True)
     assert check.run(looked).compared == {"days": 2, "files": 4}
 
 

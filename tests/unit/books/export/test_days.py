@@ -42,7 +42,7 @@ def test_days_that_were_missed_are_exported_once_and_days_without_calls_are_not(
     second = export_late(calls, wish(target), NOW)
 
     assert [day["day"] for day in first.result["days"]] == ["2025-11-11", "2025-11-12", "2025-11-14"]
-    assert second == Done(result={"days": [], "differ": []})
+    assert second == Done(result={"days": [], "differ": [], "left": []})
 
 
 def test_the_day_that_is_over_is_exported_even_if_nobody_called(ledger: Ledger, target: Target) -> None:
@@ -90,15 +90,6 @@ def test_a_format_that_is_new_in_the_config_and_a_file_that_is_gone_are_made_up_
 
     assert gone == [date(2025, 11, 11)]
     assert new == [date(2025, 11, day) for day in (11, 12, 14)]
-
-
-def test_a_manifest_that_cannot_be_read_is_written_anew(calls: Ledger, folder: Folder) -> None:
-    export_late(calls, wish(folder), NOW)
-    Path(folder.where, "manifest_20251112.json").write_text('{"day": "2025-11-1')
-
-    export_late(calls, wish(folder), NOW)
-
-    assert manifest(folder)["requests"] == 1
 
 
 def test_older_days_are_left_alone(calls: Ledger, target: Target) -> None:
