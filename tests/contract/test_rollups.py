@@ -14,6 +14,7 @@ from sqlalchemy import Table, delete, func, select, update
 from uuid_utils import uuid7
 
 from llm_one_api.stores.buckets import bucket_of
+from llm_one_api.stores.ledger.comparing import Difference
 from llm_one_api.stores.ledger.ingesting import TOO_OLD
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.prices import Change
@@ -23,7 +24,7 @@ from llm_one_api.stores.ledger.rollup_tables import (
     rollups_hour,
     rollups_quarter,
 )
-from llm_one_api.stores.ledger.rollups import TABLES, Difference
+from llm_one_api.stores.ledger.rollups import TABLES
 from llm_one_api.stores.ledger.sums import UNKNOWN_MODEL
 from llm_one_api.stores.ledger.tables import ledger_seq, records, refused_records
 from llm_one_api.values import Attempt, Usage, UsageRecord

@@ -159,7 +159,7 @@ def test_no_counter_began_anew_and_none_went_unseen(scene: Scene) -> None:
     assert {"llm_request_total", "llm_auth_failures_total", "llm_request_duration_seconds_count"} <= set(counters)
     assert fallen == []
     # What was counted between the first scrape and the last is what `increase` would say without its extrapolation.
-    grown = 'sum(llm_request_total) - min_over_time(sum(llm_request_total)[1h:1s])'
+    grown = "sum(llm_request_total) - min_over_time(sum(llm_request_total)[1h:1s])"
     wait_until(lambda: 8 <= (scene.prometheus.number(grown) or 0) <= 14, what="all of it was seen to be counted")
 
 

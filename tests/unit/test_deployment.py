@@ -19,7 +19,17 @@ from tests.harness.compose import SECRETS, NotSetError, compose, seconds, servic
 from tests.harness.processes import BIN, ROOT
 
 OURS = ("gateway", "worker-ingest", "worker-deliver", "beat", "upgrade", "metrics")
-LASTING = ("gateway", "worker-ingest", "worker-deliver", "beat", "metrics", "redis", "postgres", "prometheus", "grafana")
+LASTING = (
+    "gateway",
+    "worker-ingest",
+    "worker-deliver",
+    "beat",
+    "metrics",
+    "redis",
+    "postgres",
+    "prometheus",
+    "grafana",
+)
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()

@@ -9,8 +9,7 @@ import pytest
 
 from llm_one_api.gateway.endpoints import ENDPOINTS, Endpoint
 from llm_one_api.settings.models import ModelSettings
-from llm_one_api.targets import DIRECT
-from llm_one_api.targets import Adapter
+from llm_one_api.targets import DIRECT, Adapter
 from llm_one_api.values import Usage, UsageSource
 from tests.harness.processes import ROOT
 
