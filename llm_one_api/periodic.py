@@ -15,7 +15,7 @@ from llm_one_api.alerting import check_alerts
 from llm_one_api.books.audit.check import Context
 from llm_one_api.books.audit.daily import audit_day
 from llm_one_api.books.closing import close_periods
-from llm_one_api.books.jobs import Done, Job, Period
+from llm_one_api.books.jobs import Done, Job, Period, due
 from llm_one_api.books.quotas.check import QuotaCheck
 from llm_one_api.books.reports.alerts.rules import Alerting
 from llm_one_api.books.reports.export.days import Wish, export_late, export_period
@@ -75,7 +75,11 @@ def check_quotas(settings: Settings, means: Means) -> Done:
 
 def _retain(settings: Settings, means: Means, _period: Period) -> Done:
     keeping = Keeping(records_days=settings.ledger.keep_records_days, quarters_days=settings.ledger.keep_quarters_days)
-    return retain(means.ledger, settings.plugins.stats, keeping, means.ledger.job_runs.now())
+    runs = means.ledger.job_runs
+    # Calls of a day that still waits for its export are not deleted before it.
+    waiting = [due(runs, job, settings.zone) for job in planned(settings) if job.name == EXPORT]
+    unexported = min((day.start for days in waiting for day in days), default=None)
+    return retain(means.ledger, settings.plugins.stats, keeping, runs.now(), unexported=unexported)
 
 
 def _close(settings: Settings, means: Means, _period: Period) -> Done:

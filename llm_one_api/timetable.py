@@ -16,9 +16,9 @@ EXPORT, EXPORT_LATE = "export", "export-late"
 def planned(settings: Settings) -> tuple[Planned, ...]:
     """List what is to be done, by *settings*. Who does what is in `periodic.py`."""
     found = [
+        *(_exports() if settings.export.enabled else ()),
         Planned(name="retention", every="hour", delay=timedelta(minutes=5), catch_up=None),
         Planned(name="sums", every="hour", delay=LATE_RECORDS + timedelta(minutes=1), catch_up=None),
-        *(_exports() if settings.export.enabled else ()),
         Planned(name="audit", every="day", delay=LATE_RECORDS),
         Planned(name=ALERTS, every="minute"),
     ]
@@ -28,7 +28,7 @@ def planned(settings: Settings) -> tuple[Planned, ...]:
 
 
 def _exports() -> tuple[Planned, ...]:
-    """Come before the audit, which looks at what was exported."""
+    """Come before retention, which deletes what they read, and before the audit, which looks at what was exported."""
     return (
         Planned(name=EXPORT, every="day", delay=LATE_RECORDS),
         Planned(name=EXPORT_LATE, every="hour", delay=2 * LATE_RECORDS, catch_up=None),

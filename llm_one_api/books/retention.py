@@ -111,10 +111,11 @@ def retain(
     keeping: Keeping,
     now: datetime,
     *,
+    unexported: datetime | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Done:
-    """Delete what at *now* is older than *keeping* says, as far as the time goes.
+    """Delete what at *now* is older than *keeping* says, as far as the time goes; no calls from *unexported* on.
 
     Raises what the ledger raises; what was deleted stays so.
     """
@@ -124,6 +125,9 @@ def retain(
     more = False
     if keeping.records_days is not None:
         before = hour_of(now - timedelta(days=keeping.records_days))
+        if unexported is not None and unexported < before:
+            log.warning("retention.waits_for_export", since=unexported.isoformat())
+            before = hour_of(unexported)
         records, more = _records(ledger, consumers, before, end, clock, sleep)
     if not more:
         before = quarters_since(now, keeping.quarters_days)

@@ -12,6 +12,8 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from llm_one_api.settings.kinds import listed
 from llm_one_api.settings.reading import Document, Keys
 from llm_one_api.settings.schema import Settings
@@ -29,6 +31,7 @@ def check(document: Document) -> None:
     _check_sample_key(document)
     _check_limits(document)
     _check_ports(document)
+    _check_exports(document)
     for model, section in _models(document):
         path = ("models", model)
         _check_fallbacks(document, path, section)
@@ -98,6 +101,20 @@ def _check_ports(document: Document) -> None:
     server, metrics = (default if port is None else port for port, default in zip(ports, defaults, strict=True))
     if str(server) == str(metrics) and ports[1] is not None:
         document.blame(path, "is the same as server.port; give one of the two another")
+
+
+def _check_exports(document: Document) -> None:
+    """Refuse to delete calls of days that are still exported anew."""
+    try:
+        seen = Settings.model_validate({name: document.data.get(name) or {} for name in ("export", "ledger")})
+    except ValidationError:
+        return  # what is wrong is told already
+    kept, back = seen.ledger.keep_records_days, seen.export.look_back_days
+    if seen.export.enabled and kept is not None and kept <= back:
+        document.blame(
+            ("ledger", "keep_records_days"),
+            f"must be more than export.look_back_days ({back}): these days may be exported again",
+        )
 
 
 def _check_fallbacks(document: Document, model: Keys, section: Mapping[str, Any]) -> None:

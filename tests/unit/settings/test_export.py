@@ -29,6 +29,10 @@ def test_formats_are_a_list_or_one_and_may_be_none(config: Loader) -> None:
         ("export: {to: 's3://'}", "export.to (line 1): must be a folder, or a URL such as s3://bucket/folder"),
         ("export: {look_back_days: 0}", "export.look_back_days (line 1): must be a whole number between 1 and 366"),
         ("export: {folder: x}", "export.folder"),
+        (
+            "export: {enabled: true}\nledger: {keep_records_days: 7}",
+            "ledger.keep_records_days (line 2): must be more than export.look_back_days (7)",
+        ),
         ("export: {storage_options: [a]}", "export.storage_options (line 1): must be "),
     ],
 )
@@ -36,6 +40,11 @@ def test_what_cannot_be_is_told(config: Loader, text: str, fault: str) -> None:
     (told,) = config.faults(text)
 
     assert told.startswith(fault)
+
+
+def test_calls_may_be_kept_for_as_short_as_you_like_where_nothing_is_exported(config: Loader) -> None:
+    assert config("ledger: {keep_records_days: 1}").ledger.keep_records_days == 1
+    assert config("export: {enabled: true}\nledger: {keep_records_days: 8}").export.enabled
 
 
 def test_its_secrets_are_not_printed(config: Loader) -> None:
