@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,6 +19,8 @@ from llm_one_api.stores.ledger.analysis.latest import Cursor, latest
 from llm_one_api.stores.ledger.analysis.plan import Kept, plan, times_of
 from llm_one_api.stores.ledger.analysis.questions import Dimension, NotAnswerable, Question, Rank
 from llm_one_api.stores.ledger.analysis.reading import (
+    FIGURES,
+    are_few,
     is_dear,
     read,
     read_times,
@@ -28,11 +30,13 @@ from llm_one_api.stores.ledger.analysis.reading import (
 )
 from llm_one_api.stores.ledger.engine import one_moment
 from llm_one_api.stores.ledger.rollup_tables import closed_periods
-from llm_one_api.stores.ledger.slots import CALENDRIC, Calendric
+from llm_one_api.stores.ledger.slots import CALENDRIC, Calendric, hour_from
+from llm_one_api.stores.ledger.sums import hour_of
 from llm_one_api.stores.ledger.tables import ledger_seq
 from llm_one_api.values import UsageRecord
 
 _p = closed_periods.c
+_LONG = timedelta(days=3)
 _TOO_DEAR = (
     "too much would have to be added up for that: ask for a shorter time, for days or months of the config's time "
     "zone, or without users and keys"
@@ -139,12 +143,16 @@ class Analysis:
         sums: dict[Where, Sequence[int]] = {}
         times: Counts = {}
         with nullcontext(moment) if moment is not None else one_moment(self._reading) as connection:
+            if connection.dialect.name == "postgresql":
+                # With the usual 4 MB it sorts on disk, and reads whole tables for a month of them: twice as long.
+                connection.exec_driver_sql("SET LOCAL work_mem = '64MB'")
             kept = _kept(connection, question)
             parts = plan(question, kept)
             if not patient and is_dear(connection, question, parts):
                 raise NotAnswerable(_TOO_DEAR)
+            told = _told(connection, question)
             for part in parts:
-                fold(read(connection, question, part), edges, sums, most)
+                fold(read(connection, question, part, told), edges, sums, most)
             if not question.percentiles or not tells_times(question):
                 return sums, times
             if tells_hours_of_days(question):
@@ -153,6 +161,27 @@ class Analysis:
                 for part in parts:
                     fold_times(read_times(connection, question, part), edges, times)
         return sums, times
+
+
+def _told(connection: Connection, question: Question) -> Collection[str]:
+    """Tell which figures are not 0 for all calls of the time of *question*: to add up the others is half of the work.
+
+    It is asked of the days of all callers together, which takes some milliseconds.
+    """
+    if question.until - question.since < _LONG:
+        return FIGURES
+    whole = msgspec.structs.replace(
+        question, since=hour_of(question.since), until=hour_from(question.until.astimezone(UTC)), bucket=None,
+        group_by=(), where={}, key=None, exact=False,
+    )  # fmt: skip
+    parts = plan(whole, _kept(connection, whole))
+    if not are_few(parts):
+        return FIGURES
+    told = {"requests", "cost_micros", "cost_picos"}  # costs are corrected by amounts that may be negative
+    for part in parts:
+        for found in read(connection, whole, part):
+            told |= {name for name, figure in zip(FIGURES, found.figures, strict=True) if figure}
+    return told
 
 
 def _kept(connection: Connection, question: Question) -> Kept:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple, get_args
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, Table, case, cast, func, select
@@ -92,9 +93,9 @@ def _names_callers(question: Question) -> bool:
 
 
 def _is_dear(connection: Connection, question: Question, parts: Iterable[Part], tables: Mapping[Level, Table]) -> bool:
-    fine = [part for part in parts if part.level in {"hour", "quarter"} and not part.days]
-    if sum((part.until - part.since for part in fine), timedelta()) <= _SHORT:
-        return False  # as long as a day that is not closed yet, and more
+    fine = _fine(parts)
+    if are_few(fine):
+        return False
     rows = 0
     for part in fine:
         table = tables["hour" if part.level == "hour" else "quarter"]
@@ -107,17 +108,30 @@ def _is_dear(connection: Connection, question: Question, parts: Iterable[Part], 
     return False
 
 
-def read(connection: Connection, question: Question, part: Part) -> Iterable[Found]:
-    """Give the sums of a part."""
+def _fine(parts: Iterable[Part]) -> list[Part]:
+    return [part for part in parts if part.level in {"hour", "quarter"} and not part.days]
+
+
+def are_few(parts: Iterable[Part]) -> bool:
+    """Tell whether hardly more is read slot by slot than days that are not closed yet."""
+    return sum((part.until - part.since for part in _fine(parts)), timedelta()) <= _SHORT
+
+
+def read(connection: Connection, question: Question, part: Part, told: Collection[str] = FIGURES) -> Iterable[Found]:
+    """Give the sums of a part; all figures but those *told* are known to be 0."""
     if part.level == "records":
         return _of_records(connection, question, part)[0]
     table = (ROLLUPS if tells_callers(question) else TRAFFIC)[part.level]
-    asked = _asked(table, question, part, _added_up(table))
+    names = [name for name in FIGURES if name in told]
+    all_columns = dict(zip(FIGURES, _added_up(table), strict=True))
+    asked = _asked(table, question, part, [all_columns[name] for name in names])
     size = len(question.group_by)
+    # Where a figure was not asked for, its place is behind the last one, where a 0 stands.
+    widen = itemgetter(*[names.index(name) if name in told else len(names) for name in FIGURES])
     if part.by_slot:
-        return (Found(row[0], row[1 : size + 1], row[size + 1 :]) for row in connection.execute(asked))
+        return (Found(row[0], row[1 : size + 1], widen((*row[size + 1 :], 0))) for row in connection.execute(asked))
     rows = connection.execute(asked)
-    return (Found(part.since, row[:size], row[size:]) for row in rows if row[size] is not None)
+    return (Found(part.since, row[:size], widen((*row[size:], 0))) for row in rows if row[size] is not None)
 
 
 def read_times(connection: Connection, question: Question, part: Part) -> Iterable[FoundTimes]:
