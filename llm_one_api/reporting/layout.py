@@ -244,4 +244,4 @@ def cells(names: Sequence[str]) -> Cells:
 def call_cells(fields: Mapping[str, Any]) -> Sequence[Cell]:
     """Take the cells of a call out of what was laid out as JSON."""
     flat = {**fields, **fields["usage"], "attempts": len(fields["attempts"])}
-    return ["; ".join(flat[name]) if name in _LISTS else flat[name] for name in CALL_COLUMNS]
+    return [", ".join(flat[name]) if name in _LISTS else flat[name] for name in CALL_COLUMNS]

@@ -1,11 +1,13 @@
 """CSV that a spreadsheet can open: RFC 4180, and no cell of it becomes a formula.
 
 Names of models and users are what callers and operators chose, and a spreadsheet computes what begins with `=`. So
-a text that could be taken for a formula is written with an apostrophe in front. Numbers stay numbers.
+a text that could be taken for a formula is written with an apostrophe in front, and so is a part of it that would be a
+cell of its own where cells are divided at `;` or tabs. Numbers stay numbers.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
@@ -17,6 +19,9 @@ _FORMULA = frozenset(
     "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
 )
 _BLANK = frozenset("\t\r\n")
+_BREAKS = frozenset(";\t\r\n")
+"""Where a program that takes `;` or tabs for what divides cells, as in some languages, would begin another one."""
+_INNER = re.compile(rf"([;\t\r\n]\s*)(?=[{re.escape(''.join(sorted(_FORMULA)))}])")
 _QUOTED = frozenset('",\r\n')
 _END = "\r\n"
 _PLAIN = frozenset({int, float})
@@ -60,6 +65,8 @@ def plain(amount: Decimal) -> str:
 def _text(text: str) -> str:
     if not text.isprintable():
         text = "".join([_harmless(character) for character in text])
+    if not _BREAKS.isdisjoint(text):
+        text = _INNER.sub(r"\1'", text)
     if text[:1] in _BLANK or text.lstrip()[:1] in _FORMULA:
         return f"'{text}" if text else text
     return text

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from llm_one_api.books.reports.export.manifest import File
 from llm_one_api.books.reports.export.target import PIECE, Folder, Target, TargetError, digest, temporary_name
 
 _LONGEST = 300
 _SHORTEST_SECRET = 4
+_VALUE = re.compile(r"([?&][^=&]*=)[^&]*")
+"""Of a URL's query: what is signed or a key is called by many names."""
 
 
 def target_of(to: str, options: Mapping[str, Any], masked: Callable[[str], str]) -> Target:
-    """Give the target that *to* names: a folder, or a URL, which is opened with *options* and shown *masked*.
+    """Give the target that *to* names: a folder, or a URL, which is opened with *options*.
+
+    It is shown *masked*, and without the values of its query.
 
     Raises TargetError where there is no such kind of URL, or its package is not installed.
     """
@@ -25,7 +30,7 @@ def target_of(to: str, options: Mapping[str, Any], masked: Callable[[str], str])
         return Folder(Path(to))
     if scheme.lower() in {"file", "local"}:
         return Folder(Path(unquote(rest)))
-    return Remote(to, options, masked(to))
+    return Remote(to, options, _VALUE.sub(r"\1***", masked(to)))
 
 
 class Remote:
@@ -164,11 +169,13 @@ class RemoteDraft:
 def _secrets(url: str, options: Mapping[str, Any]) -> list[str]:
     """Name what must not be repeated."""
     try:
-        password = urlsplit(url).password
+        parts = urlsplit(url)
+        password, query = parts.password, parts.query
     except ValueError:
-        password = None
+        password, query = None, url.partition("?")[2]
     found = [password, unquote(password)] if password else []
-    found += [value for value in _texts(options) if len(value) >= _SHORTEST_SECRET]
+    values = [*_texts(options), *(value for _, value in parse_qsl(query)), *re.findall(r"=([^&]+)", query)]
+    found += [value for value in values if len(value) >= _SHORTEST_SECRET]
     return sorted(found, key=len, reverse=True)
 
 

@@ -150,7 +150,8 @@ class Folder:
     def draft(self) -> FolderDraft:
         """Begin a file."""
         with self._telling():
-            self._path.mkdir(parents=True, exist_ok=True)
+            # Who else may look is for whoever makes it beforehand to say.
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             return FolderDraft(self._path)
 
     def remove(self, name: str) -> None:
@@ -171,7 +172,8 @@ class FolderDraft:
         """Make it."""
         self._folder = folder
         self._path = folder / temporary_name()
-        self._file = self._path.open("xb")
+        # For its owner, and the folder's group.
+        self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb")
 
     def write(self, data: bytes) -> None:
         """Add to it."""

@@ -110,6 +110,35 @@ def test_an_unreachable_url_is_told_without_its_password() -> None:
     assert SECRET not in str(told.value)
 
 
+def test_no_value_of_a_urls_query_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = target_of(f"memory://box/x?sv=1&sig={SECRET}%2B&key={SECRET}", {}, masked)
+    assert isinstance(target, Remote)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(f"403 for box/x?sig={SECRET}%2B or {SECRET}+ or {SECRET}")
+
+    monkeypatch.setattr(target._fs, "ls", refuse)
+    with pytest.raises(TargetError) as told:
+        target.names()
+
+    assert target.where == "memory://box/x?sv=***&sig=***&key=***"
+    assert SECRET not in str(told.value)
+
+
+def test_what_is_exported_is_for_its_owner_and_whom_the_folder_is_given_to(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o750)
+
+    for path in (tmp_path / "new" / "exports", shared):
+        draft = Folder(path).draft()
+        draft.finish()
+        draft.put("a.json")
+        assert (path / "a.json").stat().st_mode & 0o777 == 0o640
+
+    assert (tmp_path / "new" / "exports").stat().st_mode & 0o777 == 0o700
+    assert shared.stat().st_mode & 0o777 == 0o750
+
+
 def test_a_missing_package_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("s3fs", "boto3", "aiobotocore"):
         monkeypatch.setitem(sys.modules, module, None)
