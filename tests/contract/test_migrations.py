@@ -11,15 +11,17 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, insert, inspect, select
+from sqlalchemy import Connection, delete, insert, inspect, select
 
 from llm_one_api.stores.ledger import schema
+from llm_one_api.stores.ledger.bulk import Adding
 from llm_one_api.stores.ledger.engine import make_engine
 from llm_one_api.stores.ledger.ledger import Ledger
-from llm_one_api.stores.ledger.rollup_tables import rollups_hour
+from llm_one_api.stores.ledger.rollup_tables import latencies_quarter, rollups_hour, rollups_quarter
 from llm_one_api.stores.ledger.rows import to_row
 from llm_one_api.stores.ledger.schema import upgrade
-from llm_one_api.stores.ledger.tables import metadata, records
+from llm_one_api.stores.ledger.sums import HOUR, Sums, hour_of
+from llm_one_api.stores.ledger.tables import ledger_seq, metadata, records
 from llm_one_api.stores.limits.messages import Amount
 from tests.harness.records import AT, record
 
@@ -86,6 +88,35 @@ def test_calls_from_before_there_were_quotas_are_charged_to_none(url: str) -> No
 
     assert kept == [record(1), record(2, quota_windows=("all:total:ever",), quota_tokens=170)]
     assert booked == {"all:total:ever": Amount(170, 1, 0)}
+
+
+def test_coarser_sums_are_made_from_those_that_are_there(url: str) -> None:
+    ledger = Ledger(url)
+    hours = {n: record(n, at=AT + timedelta(hours=n), user=f"u{n % 2}") for n in range(4)}
+    with ledger._engine.begin() as connection:
+        _upgrade_to(connection, "0004")
+        connection.execute(insert(records), [to_row(call, seq) for seq, call in enumerate(hours.values(), 1)])
+        connection.exec_driver_sql("UPDATE ledger_seq SET n = 4")
+        sums = Sums()
+        for seq, call in enumerate(hours.values(), 1):
+            sums.add(to_row(call, seq))
+        kept = {table: rows for table, rows in sums.tables() if not table.name.startswith("traffic")}
+        for table, rows in kept.items():
+            Adding(table, ledger._engine.dialect)(connection, rows)
+        # Retention has deleted the quarters of the first hour.
+        connection.execute(delete(rollups_quarter).where(rollups_quarter.c.slot < hour_of(AT) + HOUR))
+        connection.execute(delete(latencies_quarter).where(latencies_quarter.c.slot < hour_of(AT) + HOUR))
+
+    ledger.upgrade()
+    with ledger._engine.connect() as connection:
+        since = connection.execute(select(ledger_seq.c.quarters_since)).scalar_one()
+    differences = list(ledger.rollups.differences(AT + HOUR, AT + timedelta(days=9)))
+    total = sum(row.sums.requests for row in ledger.analysis.totals())
+    ledger.close()
+
+    assert since == hour_of(AT) + HOUR
+    assert differences == []
+    assert total == 4
 
 
 def test_who_opens_an_sqlite_ledger_while_it_is_upgraded_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
