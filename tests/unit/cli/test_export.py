@@ -150,3 +150,16 @@ def test_verify_compares_them_and_puts_them_right(desk: Desk) -> None:
     assert "2025-11-12: export: requests 2 " in differs.output
     assert repaired.exit_code == 0, repaired.output
     assert "agree again (1 repaired)" in repaired.output
+
+
+def test_an_export_that_may_be_worth_more_is_overwritten_only_if_that_is_said(desk: Desk) -> None:
+    desk.says("--day", "2025-11-12")
+    (desk.folder / "exports" / "manifest_20251112.json").write_text("{")
+
+    refused = desk.says("--from", "2025-11-12", "--to", "2025-11-13")
+    meant = desk.says("--day", "2025-11-12", "--overwrite")
+
+    assert (refused.exit_code, meant.exit_code) == (1, 0)
+    assert "to overwrite it: llm-one-api export --day 2025-11-12 --overwrite" in refused.output
+    assert "2025-11-13: 1 call" in refused.output, "the others are written"
+    assert "2025-11-12: 2 calls" in meant.output
