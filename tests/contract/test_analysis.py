@@ -197,3 +197,27 @@ def test_what_would_take_too_long_is_refused_but_not_of_one_caller(ledger: Ledge
 
     assert calls(ledger, question(until=NOON + timedelta(days=2), bucket="hour", group_by=("user",))) > 30_000
     assert calls(ledger, question(until=NOON + timedelta(days=7), bucket="hour", where={"user": ("u7",)})) == 99
+
+
+def test_exact_ends_are_read_from_the_calls_also_where_quarters_are_gone(ledger: Ledger) -> None:
+    ledger.ingest([record(n, at=NOON + n * 10 * MINUTE) for n in range(12)])
+    since = None
+    while (gone := ledger.retention.delete_quarters(NOON + 2 * HOUR, since=since)).newest:
+        since = gone.newest
+
+    spans = [(0, 82), (7, 60), (7, 52), (60, 61), (0, 120)]
+    found = [calls(ledger, question(since=NOON + a * MINUTE, until=NOON + b * MINUTE, exact=True)) for a, b in spans]
+
+    assert found == [9, 5, 5, 1, 12]
+
+
+def test_years_before_the_first_call_and_after_the_last_cost_nothing(ledger: Ledger) -> None:
+    empty = question(since=datetime(1970, 1, 5, tzinfo=UTC), until=datetime(9998, 1, 1, tzinfo=UTC), bucket="day")
+    none = ledger.analysis.ask(empty)
+    ledger.ingest([record(1, at=NOON), record(2, at=NOON + timedelta(days=50))])
+    for period in ledger.closing.due(BERLIN, NOON + timedelta(days=3))[:2]:
+        ledger.closing.close(period)
+
+    rows = ledger.analysis.ask(empty)
+
+    assert (none, [row.sums.requests for row in rows]) == ([], [1, 1])

@@ -199,3 +199,30 @@ def test_closed_days_have_a_row_for_all_times_of_a_kind(ledger: Ledger) -> None:
         kinds: Sequence[str] = connection.execute(select(latencies_day.c.kind).order_by("kind")).scalars().all()
         rows = int(connection.execute(select(func.count()).select_from(rollups_day)).scalar_one())
     assert (kinds, rows) == (["duration", "ttft"], 1)
+
+
+def test_a_call_counts_once_beside_days_that_end_within_an_hour_though_quarters_are_gone(ledger: Ledger) -> None:
+    border = FIRST + DAY + 18.75 * HOUR  # a quarter past midnight in India
+    ledger.ingest(
+        [record(n, at=at) for n, at in enumerate([FIRST, border, border + HOUR, border + DAY, FIRST + 4 * DAY])]
+    )
+    for period in ledger.closing.due(KOLKATA, FIRST + 4 * DAY):
+        ledger.closing.close(period)
+    since = None
+    while (gone := ledger.retention.delete_quarters(FIRST + 9 * DAY, since=since)).newest:
+        since = gone.newest
+
+    def told() -> tuple[int, int]:
+        whole = Question(since=FIRST, until=FIRST + 9 * DAY, zone=UTC_ZONE, exact=True)
+        ragged = Question(since=FIRST, until=FIRST + 2 * DAY, zone=UTC_ZONE, exact=True)
+        rows = [ledger.analysis.ask(asked) for asked in (whole, ragged)]
+        return rows[0][0].sums.requests, rows[1][0].sums.requests
+
+    before = told()
+    ledger.rollups.rebuild(border, border + HOUR)
+    opened = told()
+    for period in ledger.closing.due(KOLKATA, FIRST + 4 * DAY):
+        ledger.closing.close(period)
+
+    assert (before, opened, told()) == ((5, 3), (5, 3), (5, 3))
+    assert sum(row.sums.requests for row in ledger.analysis.totals()) == 5

@@ -23,6 +23,7 @@ from llm_one_api.stores.ledger.bulk import Adding
 from llm_one_api.stores.ledger.comparing import Difference, compare
 from llm_one_api.stores.ledger.engine import one_moment, reading
 from llm_one_api.stores.ledger.locking import lock
+from llm_one_api.stores.ledger.quarters import quarters_there
 from llm_one_api.stores.ledger.rollup_tables import (
     LATENCIES,
     ROLLUP_COUNTS,
@@ -36,7 +37,6 @@ from llm_one_api.stores.ledger.rollup_tables import (
 )
 from llm_one_api.stores.ledger.slots import CALENDRIC, Calendric, Stretch, periods, stretches
 from llm_one_api.stores.ledger.sums import Rows, Sums, hour_of, together
-from llm_one_api.stores.ledger.tables import ledger_seq
 
 _SUMMED = (ROLLUPS, TRAFFIC)
 _p = closed_periods.c
@@ -210,8 +210,7 @@ def _overlapping(connection: Connection, period: Period) -> set[Period]:
 def _stretches(connection: Connection, period: Period) -> list[Stretch] | None:
     """Tell which slots *period* is made of; None: a day of the month is not closed."""
     if period.level == "day":
-        quarters_since = connection.execute(select(ledger_seq.c.quarters_since)).scalar_one()
-        return list(stretches(period.since, period.until, quarters_since))
+        return list(stretches(period.since, period.until, quarters_there(connection, period.since, period.until)))
     at = period.since
     days = select(_p.since, _p.until).where(_p.level == "day", _p.since >= period.since, _p.since < period.until)
     for since, until in connection.execute(days.order_by(_p.since)):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, delete, func, literal_column, select, update
+from sqlalchemy import Connection, Engine, delete, func, literal_column, select, update
 
 from llm_one_api.stores.ledger.engine import clock, reading
 from llm_one_api.stores.ledger.locking import lock
+from llm_one_api.stores.ledger.quarters import ends_in
 from llm_one_api.stores.ledger.rollups import QUARTERS
 from llm_one_api.stores.ledger.sums import HOUR, hour_of
 from llm_one_api.stores.ledger.tables import cursors, ledger_seq, records
@@ -86,15 +87,14 @@ class Retention:
         return Deleted(rows=gone, newest=newest)
 
     def delete_quarters(self, before: datetime, *, since: datetime | None = None) -> Deleted:
-        """Delete the sums by quarters of the oldest hour, from *since* on, if it is over before *before*."""
+        """Delete the sums by quarters of the oldest hour, from *since* on, if it is over before *before*.
+
+        Those of hours in which a closed day or month begins or ends stay.
+        """
         with self._reading.connect() as connection:
-            slots = []
-            for table in QUARTERS:
-                asked = select(func.min(table.c.slot)).where(table.c.slot < before)
-                slots.append(
-                    connection.execute(asked if since is None else asked.where(table.c.slot >= since)).scalar()
-                )
-        hour = hour_of(min((slot for slot in slots if slot is not None), default=before))
+            hour = _oldest(connection, before, since)
+            while hour + HOUR <= before and ends_in(connection, hour):
+                hour = _oldest(connection, before, hour + HOUR)
         if hour + HOUR > before:
             return Deleted(rows=0, newest=None)
         with self._engine.begin() as connection:
@@ -107,3 +107,12 @@ class Retention:
             since = hour + HOUR if noted is None else max(noted, hour + HOUR)
             connection.execute(update(ledger_seq).values(quarters_since=since))
         return Deleted(rows=rows, newest=hour + HOUR)
+
+
+def _oldest(connection: Connection, before: datetime, since: datetime | None) -> datetime:
+    """Give the first hour from *since* on that has sums by quarters; that of *before*: there is none."""
+    slots = []
+    for table in QUARTERS:
+        asked = select(func.min(table.c.slot)).where(table.c.slot < before)
+        slots.append(connection.execute(asked if since is None else asked.where(table.c.slot >= since)).scalar())
+    return hour_of(min((slot for slot in slots if slot is not None), default=before))

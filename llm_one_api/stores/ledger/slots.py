@@ -41,19 +41,27 @@ def quarter_from(at: datetime) -> datetime:
     return at if quarter_of(at) == at else quarter_of(at) + QUARTER
 
 
-def has_quarters(quarters_since: datetime | None, at: datetime) -> bool:
-    """Tell whether sums by quarters are there of the hour that *at* lies in; None: none were deleted."""
-    return quarters_since is None or hour_of(at) >= quarters_since
+class Quarters(NamedTuple):
+    """Of which hours there are sums by quarters."""
+
+    since: datetime | None
+    """From then on of all; None: none were deleted."""
+    besides: frozenset[datetime] = frozenset()
+    """Hours from before of which they were kept, for a day ends in them."""
+
+    def has(self, at: datetime) -> bool:
+        """Tell whether they are there of the hour that *at* lies in."""
+        return self.since is None or (hour := hour_of(at)) >= self.since or hour in self.besides
 
 
-def stretches(since: datetime, until: datetime, quarters_since: datetime | None) -> Iterator[Stretch]:
+def stretches(since: datetime, until: datetime, quarters: Quarters) -> Iterator[Stretch]:
     """Cover a stretch of time: whole hours, and quarters at both ends, or hours where quarters are gone."""
     first, last = hour_from(since), hour_of(until)
     pieces = [(since, first), (first, last), (last, until)] if first <= last else [(since, until)]
     for a, b in pieces:
         if a < b:
             is_whole = first <= last and (a, b) == (first, last)
-            yield Stretch("quarter" if not is_whole and has_quarters(quarters_since, a) else "hour", a, b)
+            yield Stretch("quarter" if not is_whole and quarters.has(a) else "hour", a, b)
 
 
 def periods(zone: ZoneInfo, level: Calendric, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:

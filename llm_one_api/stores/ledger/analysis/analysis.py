@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from llm_one_api.stores.ledger.analysis.answers import PeakHour, Row, Sums
 from llm_one_api.stores.ledger.analysis.buckets import Edges
@@ -29,7 +29,8 @@ from llm_one_api.stores.ledger.analysis.reading import (
     times_are_dear,
 )
 from llm_one_api.stores.ledger.engine import one_moment
-from llm_one_api.stores.ledger.rollup_tables import closed_periods
+from llm_one_api.stores.ledger.quarters import quarters_there
+from llm_one_api.stores.ledger.rollup_tables import closed_periods, rollups_hour
 from llm_one_api.stores.ledger.slots import CALENDRIC, Calendric, hour_from
 from llm_one_api.stores.ledger.sums import hour_of
 from llm_one_api.stores.ledger.tables import ledger_seq
@@ -37,6 +38,8 @@ from llm_one_api.values import UsageRecord
 
 _p = closed_periods.c
 _LONG = timedelta(days=3)
+_MARGIN = timedelta(days=40)
+"""More than the longest period that can hold a call, so that it stays whole."""
 _TOO_DEAR = (
     "too much would have to be added up for that: ask for a shorter time, for days or months of the config's time "
     "zone, or without users and keys"
@@ -139,13 +142,16 @@ class Analysis:
         *,
         patient: bool = False,
     ) -> tuple[dict[Where, Sequence[int]], Counts]:
-        edges = Edges(question.bucket, question.zone, question.since, question.until)
         sums: dict[Where, Sequence[int]] = {}
         times: Counts = {}
         with nullcontext(moment) if moment is not None else one_moment(self._reading) as connection:
             if connection.dialect.name == "postgresql":
                 # With the usual 4 MB it sorts on disk, and reads whole tables for a month of them: twice as long.
                 connection.exec_driver_sql("SET LOCAL work_mem = '64MB'")
+            question = _within_the_ledger(connection, question)
+            if question.since >= question.until:
+                return sums, times
+            edges = Edges(question.bucket, question.zone, question.since, question.until)
             kept = _kept(connection, question)
             parts = plan(question, kept)
             if not patient and is_dear(connection, question, parts):
@@ -161,6 +167,17 @@ class Analysis:
                 for part in parts:
                     fold_times(read_times(connection, question, part), edges, times)
         return sums, times
+
+
+def _within_the_ledger(connection: Connection, question: Question) -> Question:
+    """Leave out the years before the first call and after the last: a calendar of them would take seconds."""
+    slot = rollups_hour.c.slot
+    first, last = (connection.execute(select(end(slot))).scalar() for end in (func.min, func.max))
+    if first is None or last is None:
+        return msgspec.structs.replace(question, until=question.since)
+    return msgspec.structs.replace(
+        question, since=max(question.since, first - _MARGIN), until=min(question.until, last + _MARGIN)
+    )
 
 
 def _told(connection: Connection, question: Question) -> Collection[str]:
@@ -186,11 +203,10 @@ def _told(connection: Connection, question: Question) -> Collection[str]:
 
 def _kept(connection: Connection, question: Question) -> Kept:
     """Tell what there is to read of the time of *question*."""
-    quarters_since, deleted_before = connection.execute(
-        select(ledger_seq.c.quarters_since, ledger_seq.c.deleted_before)
-    ).one()
+    deleted_before = connection.execute(select(ledger_seq.c.deleted_before)).scalar_one()
+    quarters = quarters_there(connection, question.since, question.until)
     asked = select(closed_periods).where(_p.since >= question.since, _p.until <= question.until).order_by(_p.since)
     closed: dict[Calendric, dict[datetime, datetime]] = {level: {} for level in CALENDRIC}
     for level, since, until in connection.execute(asked):
         closed[level][since] = until
-    return Kept(quarters_since, deleted_before, closed)
+    return Kept(quarters, deleted_before, closed)

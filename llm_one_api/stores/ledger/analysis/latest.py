@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Engine, and_, or_, select
+from sqlalchemy import ColumnElement, Engine, and_, or_, select
 
 from llm_one_api.stores.ledger.analysis.questions import Dimension
 from llm_one_api.stores.ledger.rows import to_record
@@ -38,15 +38,7 @@ def latest(
 ) -> tuple[list[UsageRecord], Cursor | None]:
     """Give a page, and where the next one begins (None: this is the last)."""
     asked = select(records).order_by(_r.at.desc(), _r.seq.desc()).limit(limit + 1)
-    for name, values in where.items():
-        if name == "stream":
-            asked = asked.where(_r.stream.in_(sorted({value == "true" for value in values})))
-        elif name == "upstream" and "" in values:
-            asked = asked.where(or_(_r.upstream.is_(None), _r.upstream.in_(values)))
-        elif name == "model" and UNKNOWN_MODEL in values:
-            asked = asked.where(or_(_r.model.in_(values), NO_MODEL_OF_THAT_NAME))
-        else:
-            asked = asked.where(_r[name].in_(values))
+    asked = asked.where(*conditions(where))
     if key is not None:
         asked = asked.where(_r.key == key)
     if since is not None:
@@ -60,3 +52,16 @@ def latest(
     page = [to_record(row) for row in found[:limit]]
     following = Cursor(found[limit - 1].at, found[limit - 1].seq) if len(found) > limit else None
     return page, following
+
+
+def conditions(where: Mapping[Dimension, Sequence[str]]) -> Iterator[ColumnElement[bool]]:
+    """Say in SQL that a record has one of the values, in each dimension named."""
+    for name, values in where.items():
+        if name == "stream":
+            yield _r.stream.in_(sorted({value == "true" for value in values}))
+        elif name == "upstream" and "" in values:
+            yield or_(_r.upstream.is_(None), _r.upstream.in_(values))
+        elif name == "model" and UNKNOWN_MODEL in values:
+            yield or_(_r.model.in_(values), NO_MODEL_OF_THAT_NAME)
+        else:
+            yield _r[name].in_(values)

@@ -15,7 +15,7 @@ from llm_one_api.stores.ledger.rollup_tables import Level
 from llm_one_api.stores.ledger.slots import (
     CALENDRIC,
     Calendric,
-    has_quarters,
+    Quarters,
     has_whole_hours,
     hour_from,
     periods,
@@ -26,14 +26,15 @@ from llm_one_api.stores.ledger.sums import HOUR, QUARTER, hour_of, quarter_of
 
 _FEW = 40
 """Buckets that are asked for one by one. To read slot by slot what many have to be made of takes fewer questions."""
+_MOST_SLOTS = 5000
+"""That a statement names one by one."""
 _LENGTHS: dict[str, timedelta] = {"hour": HOUR, "quarter": QUARTER}
 
 
 class Kept(NamedTuple):
     """What is there to read."""
 
-    quarters_since: datetime | None
-    """Sums by quarters from before are deleted; None: none was."""
+    quarters: Quarters
     deleted_before: datetime | None
     """Records from before may be deleted; None: none was."""
     closed: Mapping[Calendric, Mapping[datetime, datetime]]
@@ -63,7 +64,7 @@ def plan(question: Question, kept: Kept) -> list[Part]:
     if since >= until:
         return []
     if question.bucket == "15m":
-        if not has_quarters(kept.quarters_since, since):
+        if not kept.quarters.has(since):
             raise NotAnswerable("quarters of an hour are no longer kept of that time: ask with bucket=hour")
         return [Part("quarter", since, until, by_slot=True)]
     if question.bucket == "hour":
@@ -80,7 +81,7 @@ def _by_hours(since: datetime, until: datetime, question: Question, kept: Kept) 
     """Cover it slot by slot: by hours, or by quarters, as far as they are kept, where local hours begin between."""
     begin = until
     if not has_whole_hours(question.zone, since, until):
-        begin = since if kept.quarters_since is None else min(max(since, kept.quarters_since), until)
+        begin = since if kept.quarters.since is None else min(max(since, kept.quarters.since), until)
     if since < begin:
         yield Part("hour", since, begin, by_slot=True)
     if begin < until:
@@ -89,28 +90,33 @@ def _by_hours(since: datetime, until: datetime, question: Question, kept: Kept) 
 
 def _covering(since: datetime, until: datetime, kept: Kept, *, exact: bool) -> Iterator[Part]:
     """Cover a stretch that lies in one bucket."""
-    begin, end = (quarter_from(since), quarter_of(until)) if exact else (since, until)
-    if begin > end:  # both ends lie in one quarter
-        begin = end = until
-    yield from _read_one_by_one(since, begin, kept)
+    begin, end = since, until
+    if exact:
+        begin, end = _ends(since, until, kept)
+        if begin > end:  # both ends lie in one quarter, or hour
+            begin = end = until
+    if since < begin:
+        yield Part("records", since, begin)
     yield from _by_periods(begin, end, kept, CALENDRIC[::-1])
-    yield from _read_one_by_one(end, until, kept)
+    if end < until:
+        yield Part("records", end, until)
 
 
-def _read_one_by_one(since: datetime, until: datetime, kept: Kept) -> Iterator[Part]:
-    """Cover less than a quarter by the records, or by what there is."""
-    if since >= until:
-        return
+def _ends(since: datetime, until: datetime, kept: Kept) -> tuple[datetime, datetime]:
+    """Tell where sums begin and end that lie wholly within, as far as what is beside them can be read from records."""
+    begin, end = since, until
     if kept.deleted_before is None or since >= kept.deleted_before:
-        yield Part("records", since, until)
-    else:
-        yield Part("quarter" if has_quarters(kept.quarters_since, since) else "hour", since, until)
+        begin = quarter_from(since) if kept.quarters.has(since) else hour_from(since)
+    whole = quarter_of(until) if kept.quarters.has(until) else hour_of(until)
+    if kept.deleted_before is None or whole >= kept.deleted_before:
+        end = whole
+    return begin, end
 
 
 def _by_periods(since: datetime, until: datetime, kept: Kept, levels: tuple[Calendric, ...]) -> Iterator[Part]:
     """Cover it by what is closed of the first of *levels*, and the rest by what is shorter."""
     if not levels:
-        yield from (Part(*each) for each in stretches(since, until, kept.quarters_since))
+        yield from (Part(*each) for each in stretches(since, until, kept.quarters))
         return
     level, *shorter = levels
     at, begin = since, since
@@ -153,10 +159,13 @@ def _together(parts: Sequence[Part]) -> Iterator[Part]:
     for level, length in _LENGTHS.items():
         mine = [part for part in parts if part.level == level]
         if mine:
+            if all(a.until == b.since for a, b in pairwise(mine)):
+                yield Part(mine[0].level, mine[0].since, mine[-1].until, by_slot=True)
+                continue
             slots = tuple(slot for part in mine for slot in _slots(part, length))
-            since, until = mine[0].since, mine[-1].until
-            has_gaps = any(a.until != b.since for a, b in pairwise(mine))
-            yield Part(mine[0].level, since, until, by_slot=True, only=slots if has_gaps else None)
+            for start in range(0, len(slots), _MOST_SLOTS):
+                some = slots[start : start + _MOST_SLOTS]
+                yield Part(mine[0].level, some[0], some[-1] + length, by_slot=True, only=some)
     yield from (part for part in parts if part.level not in _LENGTHS)
 
 

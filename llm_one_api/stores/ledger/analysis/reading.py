@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_args
 from sqlalchemy import BigInteger, ColumnElement, Connection, Table, case, cast, func, select
 
 from llm_one_api.stores.ledger import sums
+from llm_one_api.stores.ledger.analysis.latest import conditions
 from llm_one_api.stores.ledger.analysis.plan import Part
 from llm_one_api.stores.ledger.analysis.questions import Dimension, Question
 from llm_one_api.stores.ledger.packing import unpack, unpack_hours
@@ -225,6 +226,9 @@ def _of_records(connection: Connection, question: Question, part: Part) -> tuple
     """Add the calls of a part up as ingest does: their sums, and their times."""
     found = sums.Sums()
     asked = select(*[_r[name] for name in sums.COLUMNS]).where(_r.at >= part.since, _r.at < part.until)
+    asked = asked.where(*conditions(question.where))
+    if question.key is not None:
+        asked = asked.where(_r.key == question.key)
     with connection.execute(asked, execution_options={"yield_per": _PAGE}) as rows:
         for row in rows.mappings():
             found.add(row)
