@@ -87,7 +87,11 @@ class Asking:
         reader = Reader(self._given, parameters.PEAK_HOURS)
         question = self._question(reader, PEAK_WINDOW, None, ())
         _end(reader)
-        return msgspec.structs.replace(question, percentiles=False)
+        # It is told by whole hours, so those that the ends lie in are in it; of four weeks each hour counts four times.
+        until = _end_of("hour", question.until, question.zone)
+        is_four_weeks = question.until - question.since == PEAK_WINDOW
+        since = until - PEAK_WINDOW if is_four_weeks else _begin("hour", question.since, question.zone)
+        return msgspec.structs.replace(question, since=since, until=until, percentiles=False)
 
     def calls(self) -> Calls:
         """Read what `requests` is asked for."""

@@ -215,3 +215,9 @@ def told(of: Asking, page: str) -> set[str]:
     except NotUnderstood as error:
         return {fault.param for fault in error.faults}
     return set()
+
+
+def test_peak_hours_are_of_whole_hours_and_say_so() -> None:
+    question = asking(**{"from": "2026-11-02T10:05:00Z", "to": "2026-11-02T10:10:00Z"}).peak_hours()
+
+    assert (question.since.minute, question.until - question.since) == (0, timedelta(hours=1))
