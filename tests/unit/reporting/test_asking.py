@@ -218,6 +218,6 @@ def told(of: Asking, page: str) -> set[str]:
 
 
 def test_peak_hours_are_of_whole_hours_and_say_so() -> None:
-    question = asking(**{"from": "2026-11-02T10:05:00Z", "to": "2026-11-02T10:10:00Z"}).peak_hours()
+    question = asking(from_="2026-11-02T10:05:00Z", to="2026-11-02T10:10:00Z").peak_hours()
 
     assert (question.since.minute, question.until - question.since) == (0, timedelta(hours=1))
