@@ -189,7 +189,7 @@ def test_a_right_that_is_missing_refuses_no_record(postgres_url: str) -> None:
         ledger = Ledger(url)
         ledger.upgrade()
         role = url.rpartition("/")[2].partition("?")[0]
-        execute(ledger, [f"CREATE ROLE {role}", f"GRANT ALL ON ledger_seq, refused_records TO {role}"])
+        execute(ledger, [f"CREATE ROLE {role}", f"GRANT ALL ON ledger_seq, refused_records, closed_periods TO {role}"])
         execute(ledger, [f"GRANT ALL ON SEQUENCE refused_records_id_seq TO {role}"])
         execute(ledger, [f"GRANT SELECT ON records TO {role}"])
         execute(ledger, [f"GRANT ALL ON {table.name} TO {role}" for table in TABLES])

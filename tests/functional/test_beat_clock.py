@@ -51,6 +51,6 @@ def test_beat_goes_on_when_the_clock_is_set_back(tmp_path: Path) -> None:
         timeout=60,
     )
 
-    everything = ["deliver-log", "deliver-memory", "jobs"]
-    deliveries = everything[:2]
+    everything = ["alerts", "deliver-log", "deliver-memory", "jobs", "quotas"]
+    deliveries = everything[1:3]
     assert [eval(line) for line in done.stdout.splitlines()] == [everything, [], deliveries, everything], done.stderr

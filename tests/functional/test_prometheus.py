@@ -187,7 +187,7 @@ def test_every_rule_of_ours_is_evaluated_without_an_error(scene: Scene) -> None:
     recorded = [rule["name"] for rule in rules if rule["type"] == "recording"]
     firing = {rule["name"] for rule in rules if rule["type"] == "alerting" and rule["state"] == "firing"}
     assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
-    assert [name for name in recorded if not scene.prometheus.ask(name)] == []
+    wait_until(lambda: all(scene.prometheus.ask(name) for name in recorded), what="all that is recorded is there")
     assert firing == set()
 
 

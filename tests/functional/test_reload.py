@@ -175,7 +175,7 @@ def test_the_command_says_who_uses_it_and_what_wants_a_restart(product: Reloaded
     assert head.split() == ["setting", "of"]
     assert [row.split(maxsplit=1) for row in rows] == [
         ["delivery", "workers"],
-        ["timezone", "gateway, relay, workers, beat"],
+        ["timezone", "gateway, relay, workers, beat, metrics"],
     ]
     assert product.ask("renamed") == {200}
 

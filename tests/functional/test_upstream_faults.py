@@ -106,9 +106,9 @@ def running(
 
 
 PAUSES: dict[str, Callable[[], bytes]] = {
-    "in seconds": lambda: b"Retry-After: 1",
-    "in milliseconds": lambda: b"Retry-After-Ms: 400\r\nRetry-After: 9",
-    "by a date": lambda: b"Retry-After: " + formatdate(time.time() + 2, usegmt=True).encode(),
+    "in seconds": lambda: b"Retry-After: 2",
+    "in milliseconds": lambda: b"Retry-After-Ms: 1500\r\nRetry-After: 9",
+    "by a date": lambda: b"Retry-After: " + formatdate(time.time() + 3, usegmt=True).encode(),
 }
 
 
