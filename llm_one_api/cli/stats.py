@@ -24,7 +24,7 @@ from llm_one_api.settings import Settings, masked
 from llm_one_api.stores.ledger.analysis import Analysis, NotAnswerable
 from llm_one_api.stores.upstreams.store import UpstreamStore
 
-PAGES = ("usage", "top", "peak-hours", "requests", "live")
+PAGES = (*answering.PAGES, "live")
 EVERY, EVERY_SECOND = 5.0, 1.0
 """Seconds from one look of `--watch` to the next: at the ledger, and at the present moment."""
 PIPED_WIDTH = 400
@@ -107,7 +107,7 @@ def _looking_at(page_name: str, given: Mapping[str, Sequence[str]], settings: Se
             yield lambda: _live(Asking(given, settings.zone), store)
         return
     with ledger_of(settings, must_exist=True) as ledger:
-        yield lambda: _LOOKS[page_name](Asking(given, settings.zone), ledger.analysis)
+        yield lambda: _of_books(page_name, Asking(given, settings.zone), ledger.analysis)
 
 
 @contextmanager
@@ -121,35 +121,12 @@ def _live_of(settings: Settings) -> Iterator[UpstreamStore]:
         ) from None
 
 
-def _usage(asking: Asking, analysis: Analysis) -> Look:
-    question = asking.usage()
+def _of_books(page_name: str, asking: Asking, analysis: Analysis) -> Look:
+    kind = answering.PAGES[page_name]
+    asked = kind.read(asking)
     return Look(
-        lambda as_csv: page.written(answering.usage(analysis, question, "all"), as_csv=as_csv),
-        lambda canvas: showing.usage(analysis, question, canvas),
-    )
-
-
-def _top(asking: Asking, analysis: Analysis) -> Look:
-    asked = asking.top()
-    return Look(
-        lambda as_csv: page.written(answering.top(analysis, asked, "all"), as_csv=as_csv),
-        lambda canvas: showing.top(analysis, asked, canvas),
-    )
-
-
-def _peak_hours(asking: Asking, analysis: Analysis) -> Look:
-    question = asking.peak_hours()
-    return Look(
-        lambda as_csv: page.written(answering.peak_hours(analysis, question, "all"), as_csv=as_csv),
-        lambda canvas: showing.peak_hours(analysis, question, canvas),
-    )
-
-
-def _requests(asking: Asking, analysis: Analysis) -> Look:
-    asked = asking.calls()
-    return Look(
-        lambda as_csv: page.written(answering.calls(analysis, asked, "all"), as_csv=as_csv),
-        lambda _canvas: showing.calls(analysis, asked),
+        lambda as_csv: page.written(kind.answer(analysis, asked, "all"), as_csv=as_csv),
+        lambda canvas: _DRAWN[page_name](analysis, asked, canvas),
     )
 
 
@@ -158,7 +135,12 @@ def _live(asking: Asking, store: UpstreamStore) -> Look:
     return Look(lambda as_csv: present.written(told, as_csv=as_csv), lambda _canvas: moment.drawn(told))
 
 
-_LOOKS = {"usage": _usage, "top": _top, "peak-hours": _peak_hours, "requests": _requests}
+_DRAWN: Mapping[str, Callable[[Analysis, Any, Canvas], RenderableType]] = {
+    "usage": showing.usage,
+    "top": showing.top,
+    "peak-hours": showing.peak_hours,
+    "requests": lambda analysis, asked, _canvas: showing.calls(analysis, asked),
+}
 
 
 def _write(look: Callable[[], Look], *, as_csv: bool, watch: bool, every: float) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol, get_args
 from zoneinfo import ZoneInfo
@@ -21,7 +21,7 @@ from llm_one_api.books.overdue import is_overdue
 from llm_one_api.metrics.families import counter, gauge, histogram
 from llm_one_api.metrics.labels import Known, Labels
 from llm_one_api.metrics.spreads import cumulative
-from llm_one_api.stores.ledger.analysis import Dimension, Question, Row, Sums
+from llm_one_api.stores.ledger.analysis import Dimension, Question, Row, Sums, of_all_time
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.sums import QUARTER, quarter_of
 from llm_one_api.stores.ledger.tables import USAGE_COLUMNS
@@ -31,7 +31,6 @@ MOST_USERS = 1000
 """Users that are told apart, those with the most calls. The others are left out."""
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 _UTC = ZoneInfo("UTC")
-_EVER = (datetime(1970, 1, 3, tzinfo=UTC), datetime(9998, 12, 1, tzinfo=UTC))
 _MILLION = 10**6
 _WHOLE = {"prompt_tokens": "prompt", "completion_tokens": "completion"}
 _PARTS = {
@@ -127,10 +126,9 @@ class FromLedger:
         return (counter(name, values) for name, values in found.items())
 
     def _times(self) -> Iterator[Metric]:
-        by: tuple[Dimension, ...] = ("model", "endpoint", "stream", "upstream")
         counts: dict[str, dict[Labels, dict[int, int]]] = {kind: {} for kind in _TIMES}
         micros: dict[str, Counts] = {kind: {} for kind in _TIMES}
-        for row, spread in self._ledger.analysis.latencies(_ever(by)):
+        for row, spread in self._ledger.analysis.latencies(of_all_time("model", "endpoint", "stream", "upstream")):
             labels = self._known.of(row.group)
             for kind in _TIMES:
                 into = counts[kind].setdefault(labels, {})
@@ -149,7 +147,7 @@ class FromLedger:
 
     def _by_user(self) -> Iterator[Metric]:
         with self._ledger.analysis.moment() as moment:
-            rows = self._ledger.analysis.ask(_ever(("user",)), moment=moment)[:MOST_USERS]
+            rows = self._ledger.analysis.ask(of_all_time("user"), moment=moment)[:MOST_USERS]
             taken_back = self._ledger.taken_back.all(moment)
         costs = {_user(row): row.sums.cost for row in rows}
         for back in taken_back:
@@ -210,10 +208,6 @@ _BY_OUTCOME = (
     "request_total", "attempt_total", "sdk_retry_total", "metered_request_total", "estimated_request_total",
     "priced_request_total", "unpriced_request_total", "cost_usd_total", "token_usage_total", "token_part_total",
 )  # fmt: skip
-
-
-def _ever(by: tuple[Dimension, ...]) -> Question:
-    return Question(since=_EVER[0], until=_EVER[1], zone=_UTC, group_by=by, percentiles=False)
 
 
 def _add(to: Counts, labels: Labels, number: Number) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any, NamedTuple
 
 from llm_one_api.reporting import layout
-from llm_one_api.reporting.asking import Calls, Top
+from llm_one_api.reporting.asking import Asking, Calls, Top
 from llm_one_api.reporting.page import Page
 from llm_one_api.reporting.ranking import ranked
 from llm_one_api.reporting.reading import cursor_text
@@ -71,3 +73,19 @@ def calls(analysis: Analysis, asked: Calls, scope: str) -> Page:
         tail={"next": following},
         behind=following,
     )
+
+
+class Kind(NamedTuple):
+    """A page of sums or calls: how what is asked for is read, and how it is answered."""
+
+    read: Callable[[Asking], Any]
+    answer: Callable[[Analysis, Any, str], Page]
+
+
+PAGES: Mapping[str, Kind] = {
+    "usage": Kind(Asking.usage, usage),
+    "top": Kind(Asking.top, top),
+    "peak-hours": Kind(Asking.peak_hours, peak_hours),
+    "requests": Kind(Asking.calls, calls),
+}
+"""By name, in the web and in the terminal. `live` is not among them: it is read from the processes."""

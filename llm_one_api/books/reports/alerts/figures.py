@@ -13,12 +13,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 import structlog
 
-from llm_one_api.books.quotas.crossings import limits_of
+from llm_one_api.books.quotas.crossings import standings
 from llm_one_api.books.reports.alerts.judging import Figure
 from llm_one_api.books.reports.alerts.relay_lag import relay_lag
 from llm_one_api.books.reports.alerts.rules import OF_CALLS, OF_COST, PERCENTILES, Group, Rule
-from llm_one_api.limits import windows
-from llm_one_api.limits.rules import PERIODS, UNITS, Rules
+from llm_one_api.limits.rules import Rules
 from llm_one_api.limits.windows import Calendar
 from llm_one_api.stores.ledger.analysis import NotAnswerable, Question, Row, Sums
 from llm_one_api.stores.ledger.ledger import Ledger
@@ -149,25 +148,12 @@ class Looking:
     # -- the rest --
 
     def _of_quotas(self, rule: Rule) -> Figures:
-        calendar, now = Calendar(self._zone), self.now.timestamp()
-        spans = {f"{period}:{calendar.at(period, now).label}" for period in PERIODS}
-        standing = self._ledger.quotas.standing(spans)
         chosen = {f"{kind}:{name}" for kind, names in rule.where.items() for name in names}
         found: dict[str, Figure] = {}
-        for window, booked in standing.booked.items():
-            scope, period, _ = windows.parts(window)
-            if chosen and scope not in chosen:
-                continue
-            amounts = limits_of(self._limits, scope).amounts(period)
-            for unit, used in zip(UNITS, booked, strict=True):
-                limit = amounts.counted(unit)
-                if limit is None:
-                    continue
-                boost = standing.boosts.get(f"{scope}:{period}:{unit}")
-                if boost is not None and boost.until_ms > now * 1000:
-                    limit += boost.amount
-                group = (("scope", scope), ("period", period), ("unit", unit))
-                found[written(group)] = Figure(value=round(Decimal(used) * 100 / limit, 2))
+        for use in standings(self._ledger.quotas, self._limits, Calendar(self._zone), self.now.timestamp()):
+            if not chosen or use.scope in chosen:
+                group = (("scope", use.scope), ("period", use.period), ("unit", use.unit))
+                found[written(group)] = Figure(value=round(Decimal(use.used) * 100 / use.limit, 2))
         return found
 
     def _of_relay(self) -> Figures | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -134,8 +133,3 @@ def absent(rule: Rule) -> Figure:
     if rule.metric in OF_CALLS:
         return Figure(value=None, samples=0)
     return Figure(value=Decimal(0))
-
-
-def figure_of(rule: Rule, group: str, figures: Mapping[str, Figure] | None) -> Figure | None:
-    """Give a group's figure out of all; None: they are not known."""
-    return None if figures is None else figures.get(group, absent(rule))

@@ -22,3 +22,4 @@ from llm_one_api.stores.ledger.analysis.questions import Dimension as Dimension
 from llm_one_api.stores.ledger.analysis.questions import NotAnswerable as NotAnswerable
 from llm_one_api.stores.ledger.analysis.questions import Question as Question
 from llm_one_api.stores.ledger.analysis.questions import Rank as Rank
+from llm_one_api.stores.ledger.analysis.questions import of_all_time as of_all_time

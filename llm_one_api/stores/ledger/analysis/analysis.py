@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 from sqlalchemy import Connection, Engine, func, select
@@ -17,7 +16,7 @@ from llm_one_api.stores.ledger.analysis.buckets import Edges
 from llm_one_api.stores.ledger.analysis.folding import Counts, Where, as_sums, fold, fold_times, rows
 from llm_one_api.stores.ledger.analysis.latest import Cursor, latest
 from llm_one_api.stores.ledger.analysis.plan import Kept, plan, times_of
-from llm_one_api.stores.ledger.analysis.questions import Dimension, NotAnswerable, Question, Rank
+from llm_one_api.stores.ledger.analysis.questions import Dimension, NotAnswerable, Question, Rank, of_all_time
 from llm_one_api.stores.ledger.analysis.reading import (
     FIGURES,
     are_few,
@@ -44,7 +43,6 @@ _TOO_DEAR = (
     "too much would have to be added up for that: ask for a shorter time, for days or months of the config's time "
     "zone, or without users and keys"
 )
-_EVER = (datetime(1970, 1, 3, tzinfo=UTC), datetime(9998, 12, 1, tzinfo=UTC))
 _RANKS: Mapping[Rank, Callable[[Sums], Any]] = {
     "requests": lambda sums: sums.requests,
     "tokens": lambda sums: sums.total_tokens,
@@ -114,10 +112,7 @@ class Analysis:
 
     def totals(self, moment: Connection | None = None) -> list[Row]:
         """Give the sums of all time by model, endpoint, stream, upstream and outcome."""
-        question = Question(
-            since=_EVER[0], until=_EVER[1], zone=ZoneInfo("UTC"), percentiles=False,
-            group_by=("model", "endpoint", "stream", "upstream", "outcome"),
-        )  # fmt: skip
+        question = of_all_time("model", "endpoint", "stream", "upstream", "outcome")
         return rows(question, *self._read(question, moment=moment, patient=True))
 
     def latencies(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
@@ -51,3 +51,9 @@ class Question(Value, frozen=True, kw_only=True):
         """Widen the time to whole quarters of an hour: nothing that is asked for is missing then."""
         begin, end = quarter_of(self.since), quarter_of(self.until)
         return structs.replace(self, since=begin, until=end if end == self.until else end + QUARTER)
+
+
+def of_all_time(*group_by: Dimension) -> Question:
+    """Ask for all calls that there ever were, without percentiles."""
+    since, until = datetime(1970, 1, 3, tzinfo=UTC), datetime(9998, 12, 1, tzinfo=UTC)
+    return Question(since=since, until=until, zone=ZoneInfo("UTC"), group_by=group_by, percentiles=False)
