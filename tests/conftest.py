@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
+from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness.databases import empty_database
 from tests.harness.services import Redis, Valkey, postgres, valkey
 
 
@@ -14,6 +19,24 @@ def postgres_url() -> Iterator[str]:
     """A PostgreSQL for the session; a test that writes makes a schema or a database of its own in it."""
     with postgres() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def ready_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite ledger's file with its tables and nothing in them, to be copied: making them takes longer."""
+    file = tmp_path_factory.mktemp("ready") / "ledger.db"
+    with closing(Ledger(f"sqlite:///{file}")) as ledger:
+        ledger.upgrade()
+    return file
+
+
+@pytest.fixture(scope="session")
+def ready_database(postgres_url: str) -> Iterator[str]:
+    """The name of the same in PostgreSQL, to be used as a template."""
+    with empty_database(postgres_url) as url:
+        with closing(Ledger(url)) as ledger:
+            ledger.upgrade()
+        yield str(make_url(url).database)
 
 
 @pytest.fixture(scope="session")

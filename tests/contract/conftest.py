@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,11 +19,16 @@ from tests.harness.services import Valkey
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database's URL."""
+    """A database's URL: of an empty one, or of a ledger's where the test has that too."""
+    is_ready = "ledger" in request.fixturenames
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'ledger.db'}"
+        file = tmp_path / "ledger.db"
+        if is_ready:
+            shutil.copy(request.getfixturevalue("ready_file"), file)
+        yield f"sqlite:///{file}"
         return
-    with empty_database(request.getfixturevalue("postgres_url")) as url:
+    template = request.getfixturevalue("ready_database") if is_ready else "template1"
+    with empty_database(request.getfixturevalue("postgres_url"), template) as url:
         yield url
 
 
@@ -30,7 +36,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def ledger(url: str) -> Iterator[Ledger]:
     """A ledger with its tables, and nothing in them."""
     it = Ledger(url)
-    it.upgrade()
     yield it
     it.close()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +95,9 @@ Run = Callable[..., Process]
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as it:
-        it.upgrade()
-        it.ingest([record(number) for number in range(1, 13)])
-        yield it
+def ledger(ledger: Ledger) -> Ledger:
+    ledger.ingest([record(number) for number in range(1, 13)])
+    return ledger
 
 
 @pytest.fixture

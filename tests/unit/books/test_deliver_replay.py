@@ -59,11 +59,9 @@ class Restarting(Exact):
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")) as it:
-        it.upgrade()
-        it.ingest([record(number) for number in range(1, 7)])
-        yield it
+def ledger(ledger: Ledger) -> Ledger:
+    ledger.ingest([record(number) for number in range(1, 7)])
+    return ledger
 
 
 @pytest.fixture

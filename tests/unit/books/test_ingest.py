@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -16,14 +15,6 @@ from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
 from llm_one_api.stores.ledger.tables import refused_records
 from tests.harness.charges import charged
 from tests.harness.records import record
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    it = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    it.upgrade()
-    yield it
-    it.close()
 
 
 def line(number: int) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -29,11 +28,8 @@ class Runs(JobRuns):
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.upgrade()
-    yield Runs(ledger._engine)
-    ledger.close()
+def runs(ledger: Ledger) -> Runs:
+    return Runs(ledger._engine)
 
 
 class Working:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,11 +31,8 @@ class Runs(JobRuns):
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Runs]:
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.upgrade()
-    yield Runs(ledger._engine)
-    ledger.close()
+def runs(ledger: Ledger) -> Runs:
+    return Runs(ledger._engine)
 
 
 def job(run: Any = lambda _period: Done(result={"n": 1})) -> Job:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -20,13 +18,10 @@ KEEPING = Keeping(records_days=10, quarters_days=20)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def ledger(ledger: Ledger) -> Ledger:
     """One with a call a day for thirty days, the newest a day old."""
-    it = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    it.upgrade()
-    it.ingest([record(n, at=NOW - timedelta(days=31 - n)) for n in range(1, 31)])
-    yield it
-    it.close()
+    ledger.ingest([record(n, at=NOW - timedelta(days=31 - n)) for n in range(1, 31)])
+    return ledger
 
 
 def at(ledger: Ledger, consumer: str, seq: int, silent: float = 0.0) -> None:

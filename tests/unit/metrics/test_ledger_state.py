@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
-
-import pytest
 
 from llm_one_api.books.jobs import Planned
 from llm_one_api.limits.rules import Amounts, LimitSet, Rules
@@ -23,14 +19,6 @@ from tests.harness.records import record
 UTC_ZONE = ZoneInfo("UTC")
 RULES = Rules(each={"user": LimitSet(day=Amounts(tokens=1000, requests=4))})
 JOBS = (Planned(name="audit", every="day"), Planned(name="alerts", every="minute"))
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    it = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    it.upgrade()
-    yield it
-    it.close()
 
 
 def told(ledger: Ledger, *, users: bool = False, wanted: Any = None, since: datetime | None = None) -> Samples:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -31,24 +30,6 @@ from tests.harness.records import record
 NOW = datetime(2026, 11, 30, 4, 7, 3, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 NO_RULES = Rules()
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger's file with nothing in it: making its tables takes longer than any test here."""
-    file = tmp_path_factory.mktemp("empty") / "ledger.db"
-    it = Ledger(f"sqlite:///{file}")
-    it.upgrade()
-    it.close()
-    return file
-
-
-@pytest.fixture
-def ledger(empty: Path, tmp_path: Path) -> Iterator[Ledger]:
-    shutil.copy(empty, tmp_path / "ledger.db")
-    it = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    yield it
-    it.close()
 
 
 @pytest.fixture(scope="module")
