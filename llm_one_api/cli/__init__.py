@@ -6,6 +6,8 @@ from importlib import import_module
 
 import click
 
+from llm_one_api.cli.table import cell
+
 COMMANDS = {
     "up": "Run everything on this machine, in the foreground.",
     "check-config": "Check the config file and print every fault.",
@@ -32,6 +34,15 @@ COMMANDS = {
 
 class Commands(click.Group):
     """Finds a command by its file, so that `llm-one-api relay` does not load gunicorn."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse what is no text: no database and no page could be asked for it."""
+        for arg in args:
+            try:
+                arg.encode()
+            except UnicodeEncodeError:
+                raise click.UsageError(f"{cell(arg)!r} is no text in UTF-8.", ctx) from None
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
         """Name the commands."""

@@ -116,6 +116,8 @@ class Reader:
         for value in values:
             if not value and not empty:
                 self.wrong(name, f"`{name}` is empty.")
+            elif not is_text(value):
+                self.wrong(name, f"`{name}` must be text in UTF-8, not {shown(value)!r}.")
             elif value and choices is not None and value not in choices:
                 self.wrong(name, f"`{name}` must be {_listed(choices, 'or')}, not {shown(value)!r}.")
         return tuple(dict.fromkeys(values))
@@ -171,6 +173,15 @@ def _time(text: str, zone: ZoneInfo, *, end: bool) -> datetime | None:
 def cursor_text(cursor: Cursor) -> str:
     """Write a place between calls."""
     return f"{(cursor.at - _EPOCH) // _MICRO}-{cursor.seq}"
+
+
+def is_text(text: str) -> bool:
+    """Tell whether it can be written: half a surrogate pair, which a byte that is no UTF-8 becomes, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shown(text: Any) -> str:

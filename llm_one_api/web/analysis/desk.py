@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
-from urllib.parse import urlencode
+from urllib.parse import unquote_to_bytes, urlencode
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -16,7 +16,7 @@ from gevent.monkey import get_original
 from llm_one_api.errors import BadRequest, Overloaded
 from llm_one_api.reporting.asking import Asking
 from llm_one_api.reporting.page import Page, written
-from llm_one_api.reporting.reading import NotUnderstood
+from llm_one_api.reporting.reading import NotUnderstood, shown
 from llm_one_api.stores.ledger.analysis import NotAnswerable
 from llm_one_api.stores.ledger.ledger import DatabaseError
 from llm_one_api.web.current import Authenticate
@@ -65,8 +65,9 @@ class Desk:
         self.zone = zone
 
     def asked(self) -> Asked:
-        """Take what the request asks for that is being answered. Raises InvalidKey, RateLimited."""
+        """Take what the request asks for that is being answered. Raises InvalidKey, RateLimited, BadRequest."""
         caller = self._authenticate(*credentials(request.environ))
+        _check_text(request.query_string)
         given = request.args.to_dict(flat=False)
         return Asked(
             asking=Asking(given, self.zone, key=None if caller.admin else caller.key),
@@ -95,6 +96,16 @@ def respond(name: str, body: bytes, *, as_csv: bool, following: str | None = Non
     if following is not None:
         response.headers["link"] = f'<{following}>; rel="next"'
     return response
+
+
+def _check_text(query: bytes) -> None:
+    """Refuse bytes that are no UTF-8: Werkzeug would take them for what stands there, such as `%FF`."""
+    for pair in query.split(b"&"):
+        try:
+            unquote_to_bytes(pair).decode()
+        except UnicodeDecodeError:
+            name = unquote_to_bytes(pair.partition(b"=")[0]).decode(errors="replace")
+            raise BadRequest(f"`{shown(name)}` is no text in UTF-8.", param=shown(name)) from None
 
 
 def _made(make: Callable[[], Page], *, as_csv: bool) -> tuple[Page, bytes]:

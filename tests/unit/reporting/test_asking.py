@@ -103,6 +103,13 @@ def test_a_name_with_nul_is_looked_for_as_the_ledger_keeps_it() -> None:
     assert asking(user="a\0b").usage().where == {"user": ("a\ufffdb",)}
 
 
+@pytest.mark.parametrize("name", ["model", "user", "endpoint", "upstream"])
+def test_half_a_surrogate_pair_is_no_name(name: str) -> None:
+    told = faults(asking(**{name: ["gpt-4", "gpt-\udcff"]}), "calls")
+
+    assert told == {name: f"`{name}` must be text in UTF-8, not 'gpt-\ufffd'."}
+
+
 def test_every_fault_is_told_at_once() -> None:
     wrong = asking(
         frm="2026", from_="yesterday", to=["2026-11-24", "2026-11-25"], tz="America", bucket="week",

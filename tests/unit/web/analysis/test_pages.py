@@ -233,6 +233,21 @@ def test_what_cannot_be_asked_is_told_with_its_name(books: Pages, page: str) -> 
     assert all(f"`{name}`" in error["message"] for name in ("foo", "tz", "format"))
 
 
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    ("query", "param"), [("model=%ff", "model"), ("tz=UTC&user=a%ed%a0%80", "user"), ("%ff=1", "\ufffd")]
+)
+def test_a_query_that_is_no_utf_8_is_a_fault(books: Pages, page: str, query: str, param: str) -> None:
+    status, error = books.fails(page, query)
+
+    assert (status, error["param"]) == (400, param)
+    assert error["message"] == f"`{param}` is no text in UTF-8."
+
+
+def test_what_looks_like_such_a_byte_is_a_name_as_any_other(books: Pages) -> None:
+    assert books.told_by("requests", "model=%25FF")["requests"] == []
+
+
 def test_a_ledger_that_is_away_is_a_503_and_its_words_are_kept(tmp_path: Path) -> None:
     away = Ledger(f"sqlite:///{tmp_path}/none.db")
 
