@@ -1,6 +1,6 @@
 """Closes days and months that are over: their sums are made from those of their hours, once, so that reports are fast.
 
-Nothing depends on it but speed: what is not closed is read hour by hour.
+No figure depends on it: what is not closed is read hour by hour, or not told where that would take too long.
 """
 
 from __future__ import annotations
