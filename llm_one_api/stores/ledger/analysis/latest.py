@@ -15,8 +15,9 @@ from llm_one_api.stores.ledger.tables import records
 from llm_one_api.values import UsageRecord
 
 _r = records.c
-NO_MODEL_OF_THAT_NAME = and_(_r.outcome == "rejected", _r.error == "model_not_found")
+_NO_MODEL_OF_THAT_NAME = and_(_r.outcome == "rejected", _r.error == "model_not_found")
 """What stands under `UNKNOWN_MODEL` in the sums."""
+_A_MODEL_OF_THAT_NAME = or_(_r.outcome != "rejected", _r.error.is_distinct_from("model_not_found"))
 
 
 class Cursor(NamedTuple):
@@ -55,13 +56,14 @@ def latest(
 
 
 def conditions(where: Mapping[Dimension, Sequence[str]]) -> Iterator[ColumnElement[bool]]:
-    """Say in SQL that a record has one of the values, in each dimension named."""
+    """Say in SQL that a record has one of the values, in each dimension named: those that the sums have it under."""
     for name, values in where.items():
         if name == "stream":
             yield _r.stream.in_(sorted({value == "true" for value in values}))
         elif name == "upstream" and "" in values:
             yield or_(_r.upstream.is_(None), _r.upstream.in_(values))
-        elif name == "model" and UNKNOWN_MODEL in values:
-            yield or_(_r.model.in_(values), NO_MODEL_OF_THAT_NAME)
+        elif name == "model":
+            named = and_(_r.model.in_(values), _A_MODEL_OF_THAT_NAME)
+            yield or_(named, _NO_MODEL_OF_THAT_NAME) if UNKNOWN_MODEL in values else named
         else:
             yield _r[name].in_(values)
