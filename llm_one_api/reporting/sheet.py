@@ -2,12 +2,12 @@
 
 Names of models and users are what callers and operators chose, and a spreadsheet computes what begins with `=`. So
 a text that could be taken for a formula is written with an apostrophe in front, and so is a part of it that would be a
-cell of its own where cells are divided at `;` or tabs. Numbers stay numbers.
+cell of its own where cells are divided at `;` or tabs. What is not seen before a sign (a blank of any kind, a mark of
+no width) hides no formula: some programs leave it out. Numbers stay numbers.
 """
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
@@ -17,11 +17,18 @@ Cell = str | int | float | bool | Decimal | datetime | date | None
 
 _FORMULA = frozenset(
     "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+    "\N{SMALL EQUALS SIGN}\N{SMALL PLUS SIGN}\N{SMALL HYPHEN-MINUS}\N{SMALL COMMERCIAL AT}\N{MINUS SIGN}"
 )
 _BLANK = frozenset("\t\r\n")
 _BREAKS = frozenset(";\t\r\n")
 """Where a program that takes `;` or tabs for what divides cells, as in some languages, would begin another one."""
-_INNER = re.compile(rf"([;\t\r\n]\s*)(?=[{re.escape(''.join(sorted(_FORMULA)))}])")
+_UNSEEN_KINDS = frozenset({"Cf", "Mc", "Me", "Mn", "Zl", "Zp", "Zs"})
+"""Unicode's categories of blanks, of marks of no width, and of those that are drawn onto what is before them."""
+_UNSEEN = _BLANK | frozenset(
+    "\N{HANGUL CHOSEONG FILLER}\N{HANGUL JUNGSEONG FILLER}\N{HANGUL FILLER}\N{HALFWIDTH HANGUL FILLER}"
+    "\N{BRAILLE PATTERN BLANK}"
+)
+"""Others that are drawn as nothing."""
 _QUOTED = frozenset('",\r\n')
 _END = "\r\n"
 _PLAIN = frozenset({int, float})
@@ -66,10 +73,32 @@ def _text(text: str) -> str:
     if not text.isprintable():
         text = "".join([_harmless(character) for character in text])
     if not _BREAKS.isdisjoint(text):
-        text = _INNER.sub(r"\1'", text)
-    if text[:1] in _BLANK or text.lstrip()[:1] in _FORMULA:
-        return f"'{text}" if text else text
-    return text
+        text = _inner(text)
+    return f"'{text}" if text[:1] in _BLANK or _first_seen(text) in _FORMULA else text
+
+
+def _first_seen(text: str) -> str:
+    """Give the first character that is seen; nothing: none is."""
+    first = text[:1]
+    if first.isascii() and first != " ":
+        return first
+    return next((character for character in text if not _is_unseen(character)), "")
+
+
+def _is_unseen(character: str) -> bool:
+    return character in _UNSEEN or unicodedata.category(character) in _UNSEEN_KINDS
+
+
+def _inner(text: str) -> str:
+    """Put an apostrophe before each sign that is the first thing seen of a part."""
+    guarded: list[str] = []
+    is_first = False
+    for character in text:
+        if is_first and character in _FORMULA:
+            guarded.append("'")
+        is_first = character in _BREAKS or (is_first and _is_unseen(character))
+        guarded.append(character)
+    return "".join(guarded)
 
 
 def _harmless(character: str) -> str:

@@ -31,6 +31,8 @@ def read(text: str) -> list[list[str]]:
         "  =1",
         "\N{NO-BREAK SPACE}@x",
         "\uff1d1+1",
+        "\ufe661+1",
+        "\N{MINUS SIGN}1+1",
         "-",
     ],
 )
@@ -38,6 +40,15 @@ def test_no_text_becomes_a_formula(text: str) -> None:
     [[cell]] = read(sheet.line([text]))
 
     assert cell == f"'{text}"
+
+
+@pytest.mark.parametrize("sign", "=+-@\uff1d\uff0b\uff0d\uff20")
+def test_what_is_not_seen_before_a_sign_hides_no_formula(sign: str) -> None:
+    unseen = "\u200b\ufeff\u00a0\u2060\u3000\u00ad\u200e\u202e\u2028\u034f\ufe0f\u3164\u2800"
+
+    for before in [*unseen, unseen, " \u200b "]:
+        [[cell, inner]] = read(sheet.line([f"{before}{sign}1", f"bob;{before}{sign}1"]))
+        assert (cell, inner) == (f"'{before}{sign}1", f"bob;{before}'{sign}1")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +65,21 @@ def test_no_part_of_a_text_becomes_one_wherever_cells_are_divided(text: str, del
 
 
 @pytest.mark.parametrize(
-    "text", ["a;b", "a; b=c", "gpt-4o", "a=b", "Müller, Jörg", 'say "hi"', "模型", "two\nlines", "x\ty"]
+    "text",
+    [
+        "a;b",
+        "a; b=c",
+        "gpt-4o",
+        "a=b",
+        "Müller, Jörg",
+        'say "hi"',
+        "模型",
+        "two\nlines",
+        "x\ty",
+        "\u200bgpt-4",
+        "\ufeff",
+        " ",
+    ],
 )
 def test_other_texts_stay_as_they_are(text: str) -> None:
     assert read(sheet.line([text, text])) == [[text, text]]
@@ -91,7 +116,8 @@ def test_any_texts_come_back_in_their_cells_and_none_is_a_formula(texts: list[st
 
     assert len(cells) == len(texts) + 1
     for text, cell in zip(texts, cells[1:], strict=True):
-        assert not cell or (cell[0] not in FORMULA and cell.lstrip()[:1] not in set(FORMULA) - set("\t\r\n"))
+        seen = cell.lstrip(" \u200b\ufeff\u00a0\u2060\u3000")[:1]
+        assert not cell or (cell[0] not in FORMULA and seen not in set(FORMULA) - set("\t\r\n"))
         clean = "".join(sheet._harmless(character) for character in text)
         assert cell.replace("'", "") == clean.replace("'", "")
 
