@@ -32,6 +32,9 @@ class History(Protocol):
     def last(self, job: str) -> LastRun | None:
         """Tell of the newest."""
 
+    def first_sign(self) -> datetime | None:
+        """Tell since when there has been anything to be seen of jobs or calls; None: there is nothing yet."""
+
 
 class Looked(Clock, History, Protocol):
     """What tells which jobs are overdue."""
@@ -40,13 +43,16 @@ class Looked(Clock, History, Protocol):
 def is_overdue(history: History, job: Planned, zone: ZoneInfo, now: datetime, since: datetime | None = None) -> bool:
     """Tell whether *job* ought to have been done by now, and was not.
 
-    *since* is when there could first be somebody to do it, such as our own start; None: long ago.
+    *since* is when there could first be somebody to do it, such as our own start; None: not known. What was never done
+    is then late from the first sign of life on: an installation that is new has nothing to be late with.
     """
     grace = _GRACE[job.every]
+    last = history.last(job.name)
+    if since is None and last is None:
+        since = history.first_sign() or now
     if since is not None and now - since <= grace:
         return False
     if job.every == "minute":
-        last = history.last(job.name)
         return last is None or now - last.finished_at > grace
     newest = next(periods(job.every, zone, now - job.delay - grace))
     return not history.finished(job.name, newest.start)

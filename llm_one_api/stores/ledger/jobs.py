@@ -11,7 +11,7 @@ from sqlalchemy import Engine, bindparam, delete, func, literal_column, or_, sel
 from sqlalchemy.dialects import postgresql, sqlite
 
 from llm_one_api.stores.ledger.engine import clock, reading
-from llm_one_api.stores.ledger.tables import job_runs
+from llm_one_api.stores.ledger.tables import job_runs, records
 from llm_one_api.values import Value
 
 _c = job_runs.c
@@ -102,6 +102,13 @@ class JobRuns:
         with self._reading.connect() as connection:
             first: datetime | None = connection.execute(select(func.min(_c.period)).where(_c.job == job)).scalar()
         return first
+
+    def first_sign(self) -> datetime | None:
+        """Tell when the first job was begun or the first call came, whichever was earlier; None: neither yet."""
+        first = (_c.started_at, _c.finished_at, records.c.at)
+        with self._reading.connect() as connection:
+            moments = [connection.execute(select(func.min(column))).scalar() for column in first]
+        return min([moment for moment in moments if moment is not None], default=None)
 
     def finished(self, job: str, since: datetime) -> set[datetime]:
         """Tell which periods of *job*, from *since* on, are over with."""

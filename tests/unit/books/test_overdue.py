@@ -12,6 +12,7 @@ from llm_one_api.books.jobs import Done, Job, Period, Planned, by_hand, day_of, 
 from llm_one_api.books.overdue import overdue
 from llm_one_api.stores.ledger.jobs import JobRuns
 from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness.records import record
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 MINUTE = timedelta(minutes=1)
@@ -74,6 +75,19 @@ def test_nothing_is_overdue_where_nobody_could_have_done_it_yet(runs: Runs) -> N
     assert names(runs, began + 4 * MINUTE, began) == []
     assert names(runs, began + 6 * MINUTE, began) == ["alerts"]
     assert names(runs, began + 31 * MINUTE, began) == ["audit", "alerts"]
+
+
+def test_where_nobody_knows_since_when_it_is_the_first_call_or_job_that_tells(runs: Runs, ledger: Ledger) -> None:
+    first = MIDNIGHT + 3 * MINUTE
+    new = names(runs, MIDNIGHT + timedelta(days=3))
+    ledger.ingest([record(1, at=first)])
+
+    assert new == []
+    assert names(runs, first + 4 * MINUTE) == []
+    assert names(runs, first + 6 * MINUTE) == ["alerts"]
+    assert names(runs, first + 31 * MINUTE) == ["audit", "alerts"]
+    noted(runs, "alerts", Done)
+    assert names(runs, first + 31 * MINUTE) == ["audit"]
 
 
 def test_what_is_done_again_and_again_keeps_its_last_run_of_the_hour(runs: Runs) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from llm_one_api.cli import jobs
 from llm_one_api.stores.ledger.ledger import Ledger
 from tests.harness.processes import free_port
+from tests.harness.records import record
 
 SECRET = "s3cretpassword"
 
@@ -49,11 +50,14 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def test_a_job_is_done_by_hand_once_and_listed_with_what_came_of_it(desk: Desk) -> None:
+    new = desk.listed()
+    desk.ledger.ingest([record(1, at=datetime.now(UTC) - timedelta(hours=1))])
     before = desk.listed()
     done, twice, again = (desk.run("run", "retention", *more) for more in ((), (), ("--again",)))
     after, table = desk.listed(), desk.run("list").output
 
-    assert before["retention"]["last"] is None
+    assert new["retention"]["last"] is None
+    assert [each["overdue"] for each in new.values()] == [False] * len(new)
     assert before["retention"]["overdue"]
     assert (done.exit_code, json.loads(done.output)["records"]) == (0, 0)
     assert (twice.exit_code, again.exit_code) == (1, 0)
