@@ -1,14 +1,15 @@
 """Measures how long questions take, by `.venv/bin/python -m benchmarks.analysis [postgresql://…]`.
 
 A year of sums over 10 million calls is made by SQL (`year.py`), days and months are closed as the workers do, and each
-question is asked five times; the table has the medians, in milliseconds. SQLite in a temporary folder (3 GB) and a
-PostgreSQL from the wheel that the tests use, one after another; or the database that is named: an empty one, or one
-that was filled so before. `--days 60` makes less.
+page is asked for five times, from the texts of its parameters to its JSON; the table has the medians, in milliseconds.
+SQLite in a temporary folder (3 GB) and a PostgreSQL from the wheel that the tests use, one after another; or the
+database that is named: an empty one, or one that was filled so before. `--days 60` makes less.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import sys
 import tempfile
@@ -20,53 +21,72 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from benchmarks.year import Year, fill
-from llm_one_api.stores.ledger.analysis import NotAnswerable, Question
+from llm_one_api.reporting.answering import PAGES
+from llm_one_api.reporting.asking import Asking
+from llm_one_api.reporting.page import written
+from llm_one_api.stores.ledger.analysis import Analysis, NotAnswerable
+from llm_one_api.stores.ledger.analysis.questions import of_all_time
 from llm_one_api.stores.ledger.ledger import Ledger
 
-BERLIN, KOLKATA = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Kolkata")
 UTC_ZONE = ZoneInfo("UTC")
 ROUNDS = 5
+A_KEY = "key_7"
+MONTH, YEAR = 30, 365
 
 
-def questions(ledger: Ledger, until: datetime) -> Mapping[str, Callable[[], object]]:
-    """List what is asked: of 30 days that are no month, but for what the names say."""
-    analysis = ledger.analysis
-    since = until - timedelta(days=30)
+def pages(until: datetime) -> Iterator[tuple[str, Callable[[Analysis], object]]]:
+    """List what is asked for: of 30 days that are no month, but for what the names say."""
 
-    def asked(**changes: object) -> Question:
-        return Question(**{"since": since, "until": until, "zone": UTC_ZONE, **changes})  # type: ignore[arg-type]
+    def page(name: str, parameters: str = "", *, days: int = MONTH, key: str | None = None) -> Callable[..., object]:
+        given: dict[str, list[str]] = {}
+        for each in parameters.split():
+            called, _, value = each.partition("=")
+            given.setdefault(called, []).append(value)
+        given |= {"from": [(until - timedelta(days=days)).isoformat()], "to": [until.isoformat()]}
+        kind = PAGES[name]
 
-    found: dict[str, Callable[[], object]] = {}
-    for bucket in (None, "day", "hour"):
-        for groups in ((), ("model",), ("upstream", "endpoint"), ("outcome",), ("user",), ("model", "user")):
-            question = asked(bucket=bucket, group_by=groups)
-            name = f"usage, {bucket or 'in one'}{', by ' + ' and '.join(groups) if groups else ''}"
-            found[name] = lambda question=question: analysis.ask(question)  # type: ignore[misc]
-    week, quarters, year = (until - timedelta(days=days) for days in (3, 7, 365))
-    more = {
-        "usage, day, own calls": asked(bucket="day", key="key_7"),
-        "usage, hour, own calls": asked(bucket="hour", key="key_7"),
-        "usage, hour, one user by model": asked(bucket="hour", where={"user": ("user-7",)}, group_by=("model",)),
-        "usage, day, of another zone, by model": asked(bucket="day", zone=BERLIN, group_by=("model",)),
-        "usage, day, half an hour beside, by model": asked(bucket="day", zone=KOLKATA, group_by=("model",)),
-        "usage, hour, half an hour beside": asked(bucket="hour", zone=KOLKATA),
-        "usage, hour, 3 days, by user": asked(since=week, bucket="hour", group_by=("user",)),
-        "usage, 15m, 7 days, by model": asked(since=quarters, bucket="15m", group_by=("model",)),
-        "usage, month, a year, by model": asked(since=year, bucket="month", group_by=("model",)),
-    }
-    found |= {name: lambda question=question: analysis.ask(question) for name, question in more.items()}  # type: ignore[misc]
-    return found | {
-        "top users by tokens": lambda: analysis.top(asked(group_by=("user",)), "tokens", 10),
-        "top models by cost": lambda: analysis.top(asked(group_by=("model",)), "cost", 10),
-        "top users and models by errors": lambda: analysis.top(asked(group_by=("user", "model")), "errors", 10),
-        "peak hours": lambda: analysis.peak_hours(asked()),
-        "peak hours, own calls": lambda: analysis.peak_hours(asked(key="key_7")),
-        "peak hours of a model": lambda: analysis.peak_hours(asked(where={"model": ("model-1",)})),
-        "totals of all time": analysis.totals,
-        "histograms of all time": lambda: analysis.latencies(
-            asked(since=datetime(1990, 1, 1, tzinfo=UTC), group_by=("model", "endpoint", "stream", "upstream"))
-        ),
-    }
+        def ask(analysis: Analysis) -> object:
+            answer = kind.answer(analysis, kind.read(Asking(given, UTC_ZONE, key=key)), "all")
+            if not answer.rows:
+                raise AssertionError(f"{name} {parameters}: nothing was told, so nothing was measured")
+            return written(answer, as_csv=False)
+
+        return ask
+
+    for bucket in ("", "bucket=day", "bucket=hour"):
+        for groups in ("", "model", "upstream,endpoint", "outcome", "user", "model,user"):
+            asked = f"{bucket} {groups and f'group_by={groups}'}".strip()
+            yield f"usage {asked}".strip(), page("usage", asked)
+    yield "usage bucket=day, a plain key", page("usage", "bucket=day", key=A_KEY)
+    yield "usage bucket=hour, a plain key", page("usage", "bucket=hour", key=A_KEY)
+    for days, asked in (
+        (MONTH, "bucket=hour user=user-7 group_by=model"),
+        (MONTH, "bucket=hour model=model-1"),
+        (MONTH, "bucket=day tz=Europe/Berlin group_by=model"),
+        (MONTH, "bucket=day tz=Europe/Berlin group_by=user"),
+        (MONTH, "bucket=day tz=America/New_York group_by=user"),
+        (MONTH, "bucket=day tz=Asia/Kolkata group_by=model"),
+        (MONTH, "bucket=hour tz=Asia/Kolkata"),
+        (MONTH, "bucket=hour tz=Asia/Kolkata group_by=model"),
+        (3, "bucket=hour group_by=user"),
+        (7, "bucket=hour group_by=user"),
+        (7, "bucket=15m group_by=model"),
+        (MONTH, "bucket=15m"),
+        (YEAR, "bucket=day"),
+        (YEAR, "bucket=day group_by=model"),
+        (YEAR, "bucket=month group_by=model"),
+        (YEAR, "bucket=month group_by=user"),
+    ):
+        yield f"usage {asked}{'' if days == MONTH else f', {days} days'}", page("usage", asked, days=days)
+    for asked in ("by=tokens group_by=user", "by=cost group_by=model", "by=errors group_by=user,model"):
+        yield f"top {asked}", page("top", asked)
+    yield "peak-hours", page("peak-hours")
+    yield "peak-hours, a plain key", page("peak-hours", key=A_KEY)
+    yield "peak-hours model=model-1", page("peak-hours", "model=model-1")
+    yield "peak-hours tz=Asia/Kolkata", page("peak-hours", "tz=Asia/Kolkata")
+    yield "Prometheus: totals of all time", Analysis.totals
+    by = of_all_time("model", "endpoint", "stream", "upstream")
+    yield "Prometheus: histograms of all time", lambda analysis: analysis.latencies(by)
 
 
 def measure(url: str, year: Year) -> dict[str, str]:
@@ -81,19 +101,19 @@ def measure(url: str, year: Year) -> dict[str, str]:
     begun = time.monotonic()
     closed = sum(ledger.closing.close(period) for period in due)
     _say(f"{closed} days and months closed in {time.monotonic() - begun:.0f} s")
-    found = {name: _median(ask) for name, ask in questions(ledger, year.until - timedelta(days=6)).items()}
+    found = {name: _median(ask, ledger.analysis) for name, ask in pages(year.until - timedelta(days=6))}
     ledger.close()
     return found
 
 
-def _median(ask: Callable[[], object]) -> str:
+def _median(ask: Callable[[Analysis], object], analysis: Analysis) -> str:
     times = []
     for _ in range(ROUNDS):
         begun = time.perf_counter()
         try:
-            ask()
-        except NotAnswerable:
-            return "refused"
+            ask(analysis)
+        except NotAnswerable as error:
+            return f"refused: {error}"
         times.append(time.perf_counter() - begun)
     return f"{statistics.median(times) * 1000:.0f}"
 
@@ -103,7 +123,7 @@ def _say(what: str) -> None:
 
 
 @contextmanager
-def _databases(named: str | None) -> Iterator[dict[str, str]]:
+def _databases(named: str | None) -> Iterator[Mapping[str, str]]:
     if named:
         yield {named.partition(":")[0].partition("+")[0]: named}
         return
@@ -119,6 +139,8 @@ def main() -> None:
     parser.add_argument("url", nargs="?")
     parser.add_argument("--days", type=int, default=365)
     options = parser.parse_args()
+    gc.freeze()  # as the gateway's processes do
+    gc.set_threshold(50_000, 20, 100)
     year = Year(
         since=datetime(2025, 12, 1, tzinfo=UTC) + timedelta(days=365 - options.days),
         days=options.days,

@@ -14,13 +14,14 @@ from sqlalchemy import Connection, Table, text
 
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.rollup_tables import (
-    DIMENSIONS,
     LATENCY_DIMENSIONS,
     ROLLUP_COUNTS,
     latencies_hour,
     latencies_quarter,
     rollups_hour,
     rollups_quarter,
+    traffic_hour,
+    traffic_quarter,
 )
 
 USERS, MODELS, UPSTREAMS = 50, 5, 3
@@ -75,8 +76,8 @@ def _fill_day(connection: Connection, year: Year, day: int, a_day: int) -> None:
 
 
 def _tables() -> Iterator[tuple[Table, str]]:
-    yield from ((rollups_hour, "hour_slot"), (latencies_hour, "hour_slot"))
-    yield from ((rollups_quarter, "quarter_slot"), (latencies_quarter, "quarter_slot"))
+    yield from ((table, "hour_slot") for table in (rollups_hour, traffic_hour, latencies_hour))
+    yield from ((table, "quarter_slot") for table in (rollups_quarter, traffic_quarter, latencies_quarter))
 
 
 _CALLS = """CREATE TEMPORARY TABLE made_up AS SELECT slot AS hour_slot, slot AS quarter_slot, "user", "key", model,
@@ -118,7 +119,7 @@ def _sum_up(table: Table, slot: str) -> str:
             for kind in ("duration", "ttft")
         )
         return f"INSERT INTO {table.name} {kinds}"
-    by = ", ".join(f'"{name}"' for name in DIMENSIONS)
+    by = ", ".join(f'"{column.name}"' for column in table.primary_key.columns if column.name != "slot")
     figures = ", ".join(_FIGURES.get(name, "0") for name in ROLLUP_COUNTS)
     return f"INSERT INTO {table.name} SELECT {slot}, {by}, {figures} FROM made_up GROUP BY {slot}, {by}"
 

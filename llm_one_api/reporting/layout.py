@@ -102,6 +102,7 @@ _WORKED_OUT = tuple([(number, field.of) for number, field in enumerate(FIELDS) i
 QUANTILES = ("p50", "p95", "p99")
 TIMES = tuple([f"{share}_{kind}" for kind in ("duration", "ttft") for share in QUANTILES])
 """What is told where sums are not grouped or filtered by user, key or outcome; else they are null."""
+_NO_TIMES: Mapping[str, None] = dict.fromkeys(TIMES)
 
 
 # -- JSON --
@@ -153,9 +154,12 @@ def with_nothing(rows: Sequence[Row], question: Question) -> Sequence[Row]:
 
 def of_row(row: Row, question: Question) -> dict[str, Any]:
     """Lay a row out: its bucket, its group, its figures."""
-    begins = {} if question.bucket is None else {"bucket": moment(row.bucket, question.zone)}
-    group = {name: None if value == "" else value for name, value in row.group.items()}
-    return begins | group | of_sums(row.sums) | _times(row)
+    told: dict[str, Any] = {} if question.bucket is None else {"bucket": moment(row.bucket, question.zone)}
+    for name, value in row.group.items():
+        told[name] = None if value == "" else value
+    told.update(of_sums(row.sums))
+    told.update(_NO_TIMES if row.duration is None and row.ttft is None else _times(row))
+    return told
 
 
 def of_ranked(ranked: Ranked, question: Question) -> dict[str, Any]:

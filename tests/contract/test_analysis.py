@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from llm_one_api.stores.ledger.analysis import NotAnswerable, Question
+from llm_one_api.stores.ledger.analysis import NotAnswerable, Question, reading
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.values import Usage
 from tests.harness import golden
@@ -32,10 +32,10 @@ def test_filters_and_own_calls_are_what_adding_up_by_hand_gives(ledger: Ledger) 
     made = golden.calls(300)
     ledger.ingest(made)
     wide = {"since": golden.SINCE, "until": golden.UNTIL}
-    filters: list[dict[str, tuple[str, ...]]] = [
+    filters: list[dict[Any, tuple[str, ...]]] = [
         {"model": ("gpt-a", "(unknown)")}, {"user": ("bob",), "stream": ("true",)}, {"upstream": ("", "west")},
         {"outcome": ("timeout",), "endpoint": ("chat",)}, {"stream": ("true", "false")}, {"key": ("nobody",)},
-        {"model": ("(unknown)",)}, *[{"model": (name,)} for name in {call.model for call in made}],
+        {"model": ("(unknown)",)}, {"model": ("gpt-a",)}, {"model": ("gpt-b", "gpt-c")},
     ]  # fmt: skip
 
     for where in filters:
@@ -114,10 +114,11 @@ def test_who_leads_and_ties_have_one_order(ledger: Ledger) -> None:
     asked = question(group_by=("user",), bucket="hour")
 
     def lead(by: Any, limit: int = 9) -> list[Any]:
-        return [row.group["user"] for row in ledger.analysis.top(asked, by, limit)]
+        return [row.group["user"] for row, _ in ledger.analysis.top(asked, by, limit)]
 
     assert (lead("requests"), lead("tokens"), lead("tokens", 1)) == (["c", "a", "b"], ["b", "c", "a"], ["b"])
     assert (lead("cost"), lead("errors")) == (["c", "b"], ["b"])
+    assert [share for _, share in ledger.analysis.top(asked, "tokens", 1)] == [Decimal("0.45")]
 
 
 def test_pages_of_calls_go_on_behind_the_last_one_whatever_comes_in(ledger: Ledger) -> None:
@@ -183,25 +184,43 @@ def test_an_answer_with_too_many_rows_is_none(ledger: Ledger) -> None:
         ledger.analysis.ask(question(group_by=("user",)), 4)
 
 
-def test_what_would_take_too_long_is_refused_but_not_of_one_caller(ledger: Ledger) -> None:
+def test_what_would_take_too_long_is_refused_but_not_of_one_caller(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_ROWS", 1000)
     if not ledger.is_sqlite:
         pytest.skip("the limit is the same; rows are made by SQLite's own SQL")
     ledger.ingest([record(1, at=NOON)])
     with ledger._engine.begin() as connection:
         names = [row[1] for row in connection.exec_driver_sql("PRAGMA table_info(rollups_hour)")]
-        taken = ", ".join({"slot": "slot", "user": "'u' || (n % 800)"}.get(name, f'"{name}"') for name in names)
-        made = taken.replace("slot", "strftime('%Y-%m-%d %H:00:00.000000', slot, '+' || (n / 800) || ' hours')", 1)
+        taken = ", ".join({"slot": "slot", "user": "'u' || (n % 40)"}.get(name, f'"{name}"') for name in names)
+        made = taken.replace("slot", "strftime('%Y-%m-%d %H:00:00.000000', slot, '+' || (n / 40) || ' hours')", 1)
         connection.exec_driver_sql(
-            "INSERT INTO rollups_hour WITH RECURSIVE numbers(n) AS (SELECT 800 UNION ALL SELECT n + 1 FROM numbers "
-            f"WHERE n < 80000) SELECT {made} FROM numbers, rollups_hour"
+            "INSERT INTO rollups_hour WITH RECURSIVE numbers(n) AS (SELECT 40 UNION ALL SELECT n + 1 FROM numbers "
+            f"WHERE n < 4000) SELECT {made} FROM numbers, rollups_hour"
         )
     week = question(until=NOON + timedelta(days=7), bucket="hour", group_by=("user",))
 
     with pytest.raises(NotAnswerable, match="shorter time"):
         ledger.analysis.ask(week)
 
-    assert calls(ledger, question(until=NOON + timedelta(days=2), bucket="hour", group_by=("user",))) > 30_000
+    assert calls(ledger, question(until=NOON + timedelta(days=2), bucket="hour", group_by=("user",))) > 1800
     assert calls(ledger, question(until=NOON + timedelta(days=7), bucket="hour", where={"user": ("u7",)})) == 99
+
+
+def test_ends_within_a_quarter_are_refused_where_too_many_calls_lie_in_it(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MOST_RECORDS", 20)
+    ledger.ingest([record(n, at=NOON + n * MINUTE, key=f"k{n % 2}") for n in range(30)])
+    ragged = {"since": NOON + 2 * MINUTE, "until": NOON + 29 * MINUTE, "exact": True}
+
+    with pytest.raises(NotAnswerable, match="whole quarters"):
+        ledger.analysis.ask(question(**ragged))
+
+    assert calls(ledger, question(**ragged, key="k1")) == 13  # of one caller there are few
+    assert calls(ledger, question(**ragged, bucket="day", where={"key": ("k1",)})) == 13
+    assert calls(ledger, question(**ragged).in_whole_quarters()) == 30
 
 
 def test_exact_ends_are_read_from_the_calls_also_where_quarters_are_gone(ledger: Ledger) -> None:

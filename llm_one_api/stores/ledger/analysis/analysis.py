@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +21,7 @@ from llm_one_api.stores.ledger.analysis.questions import Dimension, NotAnswerabl
 from llm_one_api.stores.ledger.analysis.reading import (
     FIGURES,
     are_few,
+    ends_are_dear,
     is_dear,
     read,
     read_times,
@@ -42,6 +44,10 @@ _MARGIN = timedelta(days=40)
 _TOO_DEAR = (
     "too much would have to be added up for that: ask for a shorter time, for days or months of the config's time "
     "zone, or without users and keys"
+)
+_ENDS_TOO_DEAR = (
+    "too many calls would have to be read one by one, for that time does not begin or end with a quarter of an hour: "
+    "ask for whole quarters"
 )
 _RANKS: Mapping[Rank, Callable[[Sums], Any]] = {
     "requests": lambda sums: sums.requests,
@@ -68,11 +74,16 @@ class Analysis:
         """
         return rows(question, *self._read(question, most, moment))
 
-    def top(self, question: Question, by: Rank, limit: int) -> list[Row]:
-        """Give the *limit* groups that have most of *by* over all of the time; those that have none are left out."""
+    def top(self, question: Question, by: Rank, limit: int) -> list[tuple[Row, Decimal | None]]:
+        """Give the *limit* groups that have most of *by* over all of the time; those that have none are left out.
+
+        Beside each stands its part of what all have together; None: together they have nothing.
+        """
         rank = _RANKS[by]
-        found = [row for row in self.ask(msgspec.structs.replace(question, bucket=None)) if rank(row.sums)]
-        return sorted(found, key=lambda row: rank(row.sums), reverse=True)[:limit]
+        found = [(row, Decimal(rank(row.sums))) for row in self.ask(msgspec.structs.replace(question, bucket=None))]
+        total = sum(amount for _, amount in found)
+        first = sorted([one for one in found if one[1]], key=lambda one: one[1], reverse=True)[:limit]
+        return [(row, amount / total if total else None) for row, amount in first]
 
     def peak_hours(self, question: Question) -> list[PeakHour]:
         """Add up what was in each hour of the week, in the zone; those without calls are left out."""
@@ -151,6 +162,8 @@ class Analysis:
             parts = plan(question, kept)
             if not patient and is_dear(connection, question, parts):
                 raise NotAnswerable(_TOO_DEAR)
+            if not patient and ends_are_dear(connection, question, parts):
+                raise NotAnswerable(_ENDS_TOO_DEAR)
             told = _told(connection, question)
             for part in parts:
                 fold(read(connection, question, part, told), edges, sums, most)
