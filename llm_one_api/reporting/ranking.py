@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
-
-import msgspec
 
 from llm_one_api.reporting.asking import Top
-from llm_one_api.stores.ledger.analysis import Analysis, Rank, Row, Sums
+from llm_one_api.stores.ledger.analysis import Analysis, Row
 from llm_one_api.values import Value
 
 
@@ -24,20 +21,8 @@ class Ranked(Value, frozen=True, kw_only=True):
 
 def ranked(analysis: Analysis, top: Top) -> Sequence[Ranked]:
     """Ask who is on top."""
-    rows = analysis.top(top.question, top.by, top.limit)
-    everything = msgspec.structs.replace(top.question, group_by=(), percentiles=False)
-    total = sum(_amount(row.sums, top.by) for row in analysis.ask(everything))
+    found = analysis.top(top.question, top.by, top.limit)
     return [
-        Ranked(rank=number, share=round(float(_amount(row.sums, top.by) / total), 6) if total else None, row=row)
-        for number, row in enumerate(rows, 1)
+        Ranked(rank=number, share=None if share is None else round(float(share), 6), row=row)
+        for number, (row, share) in enumerate(found, 1)
     ]
-
-
-def _amount(sums: Sums, by: Rank) -> Decimal:
-    amounts = {
-        "requests": sums.requests,
-        "tokens": sums.total_tokens,
-        "cost": sums.cost or 0,
-        "errors": sums.failed,
-    }
-    return Decimal(amounts[by])
