@@ -34,18 +34,35 @@ class Adding:
 
     def __init__(self, table: Table, dialect: Dialect) -> None:
         """Write the statement."""
-        keys = len(table.primary_key.columns)
-        names = _names(table)
-        added = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in names[keys:])
-        end = f" ON CONFLICT ({', '.join(names[:keys])}) DO UPDATE SET {added}"
-        kind = _Reading if dialect.name == "postgresql" else _Binding
-        self._insert: Insert = kind(table, dialect, end)
+        self._insert = _upserting(table, dialect, "{table}.{name} + excluded.{name}")
 
     def __call__(self, connection: Connection, rows: Rows) -> None:
         """Add *rows*."""
         if rows:
             # In one order always, so that two that add do not wait for each other in a circle.
             self._insert(connection, [(*key, *sums) for key, sums in sorted(rows.items())])
+
+
+class Putting:
+    """Puts rows in place of those of the same key in one table, whose first columns are its key, or beside them."""
+
+    def __init__(self, table: Table, dialect: Dialect) -> None:
+        """Write the statement."""
+        self._insert = _upserting(table, dialect, "excluded.{name}")
+
+    def __call__(self, connection: Connection, rows: Sequence[Cells]) -> None:
+        """Put *rows*, each with a value for each column."""
+        if rows:
+            self._insert(connection, rows)
+
+
+def _upserting(table: Table, dialect: Dialect, change: str) -> Insert:
+    """Make what inserts into *table*, and gives the figures of rows that are there the value *change*."""
+    keys = len(table.primary_key.columns)
+    names = _names(table)
+    changed = ", ".join(f"{name} = {change.format(table=table.name, name=name)}" for name in names[keys:])
+    end = f" ON CONFLICT ({', '.join(names[:keys])}) DO UPDATE SET {changed}"
+    return _Reading(table, dialect, end) if dialect.name == "postgresql" else _Binding(table, dialect, end)
 
 
 class _Binding:

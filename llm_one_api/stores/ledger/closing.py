@@ -2,7 +2,8 @@
 
 The hours of a month with many callers have too many rows to be read while somebody waits. To add to days with each
 ingest would cost it a quarter of its speed, so a day is added up once, from its hours, when it is over: it is *closed*.
-What comes in late, or gets another price, is from then on added to the day too, in the same transaction.
+What comes in late, or gets another price, is from then on added to the day too, in the same transaction. A backlog is
+not: it would take twice as long, so it opens the day, which is closed again later.
 
 Which days are closed stands in `closed_periods` with their bounds. So whoever reads or adds needs no time zone: days of
 another zone than the config's are used where they fit, and what is not closed is read from the hours.
@@ -10,13 +11,12 @@ another zone than the config's are used where they fit, and what is not closed i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, Table, bindparam, delete, func, insert, select, union_all
+from sqlalchemy import Connection, Engine, Table, delete, func, insert, select
 
 from llm_one_api.stores.ledger import packing
 from llm_one_api.stores.ledger.bulk import Adding
@@ -29,19 +29,32 @@ from llm_one_api.stores.ledger.rollup_tables import (
     ROLLUP_COUNTS,
     ROLLUPS,
     TRAFFIC,
-    Level,
     closed_periods,
     latencies_day_hours,
     latencies_quarter,
     rollups_hour,
+    traffic_quarter,
 )
 from llm_one_api.stores.ledger.slots import CALENDRIC, Calendric, Stretch, periods, stretches
+from llm_one_api.stores.ledger.summing import (
+    all_of,
+    bounds_of,
+    rows_of,
+    sources_of,
+    summed_into,
+    summed_up,
+    times_of,
+)
 from llm_one_api.stores.ledger.sums import Rows, Sums, hour_of, together
+from llm_one_api.stores.ledger.tables import ledger_seq
 
 _SUMMED = (ROLLUPS, TRAFFIC)
+_REQUESTS = ROLLUP_COUNTS.index("requests")
 _p = closed_periods.c
 _LONGEST = timedelta(days=33)
 """No month is longer."""
+BACKLOG = 50
+"""So many calls of a closed day in one batch are no stragglers: there will be more, each at the price of two."""
 
 
 class Period(NamedTuple):
@@ -60,6 +73,8 @@ class Closing:
         self._engine = engine
         self._reading = reading(engine)
         self._add = {tables[level]: Adding(tables[level], engine.dialect) for tables in _SUMMED for level in CALENDRIC}
+        self._add_times = {level: packing.Adding(LATENCIES[level], engine.dialect) for level in CALENDRIC}
+        self._add_hours = packing.AddingByHours(engine.dialect)
 
     def due(self, zone: ZoneInfo, until: datetime) -> list[Period]:
         """Tell which days and months of *zone* that are over before *until* are to be closed, the newest days first.
@@ -98,7 +113,7 @@ class Closing:
             for tables in _SUMMED:
                 table = tables[period.level]
                 connection.execute(delete(table).where(table.c.slot >= period.since, table.c.slot < period.until))
-                connection.execute(_summed_into(table, _sources(tables, found)), _bounds(period, found))
+                connection.execute(summed_into(table, sources_of(tables, found)), bounds_of(period.since, found))
             table = LATENCIES[period.level]
             connection.execute(delete(table).where(table.c.slot >= period.since, table.c.slot < period.until))
             if period.level == "day":
@@ -129,8 +144,17 @@ class Closing:
         closed = [Period(*row) for row in connection.execute(asked)]
         if closed:
             tables = dict(sums.tables())
-            for period in closed:
+            for period in self._still_closed(connection, closed, tables[traffic_quarter]):
                 self._add_to(connection, period, tables)
+
+    def _still_closed(self, connection: Connection, closed: list[Period], calls: Rows) -> list[Period]:
+        """Open the days, and their months, that a backlog comes in for; give the others of *closed*."""
+        for day in [period for period in closed if period.level == "day"]:
+            late = sum(sums[_REQUESTS] for key, sums in calls.items() if day.since <= key[0] < day.until)
+            if late >= BACKLOG and _can_wait(connection, day):
+                self.reopen(connection, day.since, day.until)
+                closed = [one for one in closed if one.since >= day.until or one.until <= day.since]
+        return closed
 
     def _add_to(self, connection: Connection, period: Period, tables: dict[Table, Rows]) -> None:
         def within(rows: Rows) -> Rows:
@@ -140,9 +164,9 @@ class Closing:
             rows = within(tables[each["quarter"]])
             self._add[each[period.level]](connection, together(rows, lambda key: (period.since, *key[1:])))
         if times := within(tables[latencies_quarter]):
-            packing.add(connection, LATENCIES[period.level], times, period.since)
+            self._add_times[period.level](connection, times, period.since)
             if period.level == "day":
-                packing.add_hours(connection, times, period.since)
+                self._add_hours(connection, times, period.since)
 
     def count(self, since: datetime, until: datetime) -> dict[str, int]:
         """Count what `differences` compares."""
@@ -168,7 +192,7 @@ class Closing:
         """Compare closed days and months of the time from *since* until *until*, or next to it, with their hours.
 
         So who looks at a day that is not closed yet sees the one before. Each is read at one moment. Left out are days
-        of which one end lies within an hour whose quarters are gone.
+        of which one end lies within an hour whose quarters are gone, and what is opened meanwhile.
         """
         with self._reading.connect() as connection:
             asked = select(closed_periods).where(*_touching(since, until)).order_by(_p.level, _p.since)
@@ -176,15 +200,16 @@ class Closing:
         for period in closed:
             with one_moment(self._reading) as connection:
                 found = _stretches(connection, period)
-                if found is None or not _is_exact(found):
+                if found is None or not _is_exact(found) or period not in _overlapping(connection, period):
                     continue
                 for tables in _SUMMED:
                     table = tables[period.level]
-                    asked = _summed_up(table, _sources(tables, found))
-                    expected = _rows(connection, table, asked, _bounds(period, found))
-                    yield from compare(table, expected, _rows(connection, table, _of_a_time(table), period._asdict()))
+                    asked = summed_up(table, sources_of(tables, found))
+                    expected = rows_of(connection, table, asked, bounds_of(period.since, found))
+                    there = rows_of(connection, table, all_of(table), period._asdict())
+                    yield from compare(table, expected, there)
                 table = LATENCIES[period.level]
-                there = packing.apart(dict(packing.read(connection, table, period.since, period.until)))
+                packed_there = packing.apart(dict(packing.read(connection, table, period.since, period.until)))
                 whole = _month(connection, period)
                 if period.level == "day":
                     rows = _counted(connection, period, found)
@@ -192,7 +217,15 @@ class Closing:
                     expected = packing.hours_apart(packing.by_hours(rows, period.since))
                     hours = packing.hours_apart(packing.read_hours(connection, period.since))
                     yield from compare(latencies_day_hours, expected, hours, packed=packing.LAID_OUT_BY_HOURS)
-                yield from compare(table, packing.apart(whole), there, packed=packing.LAID_OUT)
+                yield from compare(table, packing.apart(whole), packed_there, packed=packing.LAID_OUT)
+
+
+def _can_wait(connection: Connection, day: Period) -> bool:
+    """Tell whether *day* would be the same if it was closed later: retention may delete quarters meanwhile."""
+    if hour_of(day.since) == day.since and hour_of(day.until) == day.until:
+        return True
+    noted: datetime | None = connection.execute(select(ledger_seq.c.quarters_since)).scalar_one()
+    return noted is None or day.since >= noted + timedelta(days=1)
 
 
 def _touching(since: datetime, until: datetime) -> tuple[Any, Any]:
@@ -225,66 +258,12 @@ def _is_exact(stretches: Sequence[Stretch]) -> bool:
     return all(part.level != "hour" or {hour_of(at) == at for at in part[1:]} == {True} for part in stretches)
 
 
-def _sources(tables: Mapping[Level, Table], found: Sequence[Stretch]) -> tuple[Table, ...]:
-    return tuple(tables[part.level] for part in found)
-
-
-def _bounds(period: Period, found: Sequence[Stretch]) -> dict[str, datetime]:
-    """Give the parameters of what is summed up."""
-    bounds = {"begin": period.since}
-    for number, part in enumerate(found):
-        bounds |= {f"since_{number}": part.since, f"until_{number}": part.until}
-    return bounds
-
-
-# To build a statement costs more than to execute it, and there are a few of them only.
-@cache
-def _summed_up(table: Table, sources: tuple[Table, ...]) -> Any:
-    """Add the slots of *sources* up, a stretch of time of each, as rows of *table*."""
-    names = [column.name for column in table.columns if column.name not in {"slot", *ROLLUP_COUNTS}]
-    columns = _columns(sources, (*names, *ROLLUP_COUNTS))
-    slot = bindparam("begin", type_=table.c.slot.type)
-    sums = [func.sum(columns[name]) for name in ROLLUP_COUNTS]
-    return select(slot, *[columns[name] for name in names], *sums).group_by(*[columns[name] for name in names])
-
-
-@cache
-def _summed_into(table: Table, sources: tuple[Table, ...]) -> Any:
-    return insert(table).from_select([column.name for column in table.columns], _summed_up(table, sources))
-
-
-@cache
-def _times(sources: tuple[Table, ...]) -> Any:
-    return select(*_columns(sources, [column.name for column in sources[0].columns]))
-
-
-def _columns(sources: Sequence[Table], names: Sequence[str]) -> Any:
-    parts = []
-    for number, table in enumerate(sources):
-        slot, kind = table.c.slot, table.c.slot.type
-        since, until = (bindparam(f"{name}_{number}", type_=kind) for name in ("since", "until"))
-        parts.append(select(*[table.c[name] for name in names]).where(slot >= since, slot < until))
-    return (parts[0] if len(parts) == 1 else union_all(*parts)).subquery().c
-
-
 def _counted(connection: Connection, period: Period, found: Sequence[Stretch]) -> Rows:
     """Give the calls of a day by how long they took, each with its hour or quarter."""
-    rows = connection.execute(_times(_sources(LATENCIES, found)), _bounds(period, found))
+    rows = connection.execute(times_of(sources_of(LATENCIES, found)), bounds_of(period.since, found))
     return {tuple(row[:-1]): [row[-1]] for row in rows}
 
 
 def _month(connection: Connection, period: Period) -> dict[packing.Key, packing.Spread]:
     """Add up how many calls of a month took how long."""
     return packing.together(packing.read(connection, LATENCIES["day"], period.since, period.until), period.since)
-
-
-def _rows(connection: Connection, table: Table, asked: Any, values: Mapping[str, Any]) -> Rows:
-    keys = len(table.primary_key.columns)
-    rows = connection.execute(asked, values)
-    return {tuple(row[:keys]): [int(figure) for figure in row[keys:]] for row in rows}
-
-
-@cache
-def _of_a_time(table: Table) -> Any:
-    slot, kind = table.c.slot, table.c.slot.type
-    return select(table).where(slot >= bindparam("since", type_=kind), slot < bindparam("until", type_=kind))

@@ -6,12 +6,13 @@ Those of days stand a second time by hours, by model alone, for pages that show 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import Connection, Dialect, Table, bindparam, insert, select
 
+from llm_one_api.stores.ledger.bulk import Putting
 from llm_one_api.stores.ledger.rollup_tables import LATENCY_DIMENSIONS, latencies_day_hours
 from llm_one_api.stores.ledger.sums import HOUR, Rows, hour_of
 
@@ -97,37 +98,63 @@ def read_hours(connection: Connection, slot: datetime) -> dict[Key, Hours]:
 
 def write(connection: Connection, table: Table, packed: Mapping[Key, Spread]) -> None:
     """Put rows in that are not there."""
-    rows = [_named(_KEYS, key, calls=dict(sorted(spread.items()))) for key, spread in packed.items()]
-    if rows:
+    if packed:
+        rows = [dict(zip(_KEYS, key, strict=True)) | {"calls": _pack(spread)} for key, spread in packed.items()]
         connection.execute(insert(table), rows)
 
 
 def write_hours(connection: Connection, packed: Mapping[Key, Hours]) -> None:
     """Put rows in that are not there, by hours."""
-    rows = [
-        _named(_HOUR_KEYS, key, hours={number: dict(sorted(hours[number].items())) for number in sorted(hours)})
-        for key, hours in packed.items()
-    ]
-    if rows:
+    if packed:
+        rows = [dict(zip(_HOUR_KEYS, key, strict=True)) | {"hours": _pack_hours(of)} for key, of in packed.items()]
         connection.execute(insert(latencies_day_hours), rows)
 
 
-def add(connection: Connection, table: Table, rows: Rows, slot: datetime) -> None:
-    """Add rows of a bucket each to those of *slot*."""
-    there = read(connection, table, slot, slot + timedelta(microseconds=1))
-    connection.execute(delete(table).where(table.c.slot == slot))
-    write(connection, table, together([*there, *whole(rows, slot).items()], slot))
+class Adding:
+    """Adds to the rows of a day or a month, of which it reads and writes those alone that have something to add."""
+
+    def __init__(self, table: Table, dialect: Dialect) -> None:
+        """Make the statements."""
+        self._put = Putting(table, dialect)
+        self._asked = _of_models(table, _KEYS, "calls")
+
+    def __call__(self, connection: Connection, rows: Rows, slot: datetime) -> None:
+        """Add rows of a bucket each to those of *slot*."""
+        packed = whole(rows, slot)
+        for *key, cell in connection.execute(self._asked, _models(packed, slot, _KEYS)):
+            if (mine := packed.get((slot, *key))) is not None:
+                _add(mine, _spread(cell))
+        self._put(connection, [(*key, _pack(spread)) for key, spread in packed.items()])
 
 
-def add_hours(connection: Connection, rows: Rows, slot: datetime) -> None:
-    """Add rows of a bucket each to those of the day *slot* by hours."""
-    there = read_hours(connection, slot)
-    for key, hours in by_hours(rows, slot).items():
-        into = there.setdefault(key, {})
-        for number, spread in hours.items():
-            _add(into.setdefault(number, {}), spread)
-    connection.execute(delete(latencies_day_hours).where(_h.slot == slot))
-    write_hours(connection, there)
+class AddingByHours:
+    """The same, for the rows of a day by hours."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        """Make the statements."""
+        self._put = Putting(latencies_day_hours, dialect)
+        self._asked = _of_models(latencies_day_hours, _HOUR_KEYS, "hours")
+
+    def __call__(self, connection: Connection, rows: Rows, slot: datetime) -> None:
+        """Add rows of a bucket each to those of the day *slot*."""
+        packed = by_hours(rows, slot)
+        for *key, cell in connection.execute(self._asked, _models(packed, slot, _HOUR_KEYS)):
+            if (mine := packed.get((slot, *key))) is not None:
+                for number, spread in _hours(cell).items():
+                    _add(mine.setdefault(number, {}), spread)
+        self._put(connection, [(*key, _pack_hours(hours)) for key, hours in packed.items()])
+
+
+def _of_models(table: Table, keys: Sequence[str], cell: str) -> Any:
+    """Read the rows of a slot that are of some models: the first of the key that there are many of."""
+    c, slot = table.c, bindparam("at", type_=table.c.slot.type)
+    asked = select(*[c[name] for name in keys if name != "slot"], c[cell])
+    return asked.where(c.slot == slot, c.model.in_(bindparam("models", expanding=True)))
+
+
+def _models(packed: Iterable[Key], slot: datetime, keys: Sequence[str]) -> dict[str, Any]:
+    place = keys.index("model")
+    return {"at": slot, "models": sorted({key[place] for key in packed})}
 
 
 def _add(into: Spread, spread: Mapping[int, int]) -> None:
@@ -135,5 +162,9 @@ def _add(into: Spread, spread: Mapping[int, int]) -> None:
         into[bucket] = into.get(bucket, 0) + calls
 
 
-def _named(names: Sequence[str], key: Key, **cells: Any) -> dict[str, Any]:
-    return dict(zip(names, key, strict=True)) | {name: _encode(cell).decode() for name, cell in cells.items()}
+def _pack(spread: Spread) -> str:
+    return _encode(dict(sorted(spread.items()))).decode()
+
+
+def _pack_hours(hours: Hours) -> str:
+    return _encode({number: dict(sorted(hours[number].items())) for number in sorted(hours)}).decode()
