@@ -66,7 +66,7 @@ class ChannelSettings(Section):
         secret = self.url or self.webhook
         return "" if secret is None else str(secret.get_secret_value())
 
-    def channel(self, name: str, proxy: str) -> Channel:
+    def channel(self, name: str, proxy: str, ca_file: str) -> Channel:
         """Make the channel."""
         return Channel(
             name=name,
@@ -75,6 +75,7 @@ class ChannelSettings(Section):
             secrets=tuple(secret.get_secret_value() for secret in self.secret),
             timeout=self.timeout,
             proxy=proxy,
+            ca_file=ca_file,
         )
 
 

@@ -23,7 +23,7 @@ from llm_one_api.books.reports.alerts.rules import (
 from llm_one_api.settings.alert_channels import ChannelSettings
 from llm_one_api.settings.kinds import Count, Expect, fault, faults, listed
 from llm_one_api.settings.limits import Fingerprints, Names
-from llm_one_api.settings.links import ProxyUrl
+from llm_one_api.settings.links import AuthorityFile, ProxyUrl
 from llm_one_api.settings.sections import Section
 
 _SECONDS: Mapping[str, int] = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -207,6 +207,9 @@ class AlertsSettings(Section):
     """Who is told, by name."""
     proxy: ProxyUrl = None
     """An HTTP proxy that all channels but e-mail are reached through. Nothing: they are reached directly."""
+    ca_file: AuthorityFile = None
+    """A file of certificate authorities (PEM) that are trusted, beside those that everybody trusts: for webhooks and
+    mail servers of one's own, and proxies that look into TLS."""
 
     @model_validator(mode="after")
     def _names_channels_that_there_are(self) -> AlertsSettings:
@@ -230,5 +233,8 @@ class AlertsSettings(Section):
         names = tuple(self.channels)
         return Alerting(
             rules=tuple(rule.rule(name, names) for name, rule in self.rules.items()),
-            channels={name: channel.channel(name, str(self.proxy or "")) for name, channel in self.channels.items()},
+            channels={
+                name: channel.channel(name, str(self.proxy or ""), self.ca_file or "")
+                for name, channel in self.channels.items()
+            },
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +32,8 @@ class Receiver:
 
     HANG, DRIP = -1, -2
 
-    def __init__(self) -> None:
-        """Listen at once."""
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        """Listen at once; by *tls*, if that is given."""
         self.got: list[Received] = []
         self.answers: list[int] = []
         self._end = threading.Event()
@@ -65,7 +66,9 @@ class Receiver:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who was cut off in the middle
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}/hook"
         self._serving = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._serving.start()
 
@@ -78,8 +81,8 @@ class Receiver:
 
 
 @contextmanager
-def receiver() -> Iterator[Receiver]:
-    it = Receiver()
+def receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    it = Receiver(tls)
     try:
         yield it
     finally:
@@ -106,10 +109,10 @@ class Mailbox:
 
 
 @contextmanager
-def mailbox() -> Iterator[Mailbox]:
+def mailbox(tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
     it = Mailbox()
     it.port = free_port()
-    controller = Controller(it, hostname="127.0.0.1", port=it.port)
+    controller = Controller(it, hostname="127.0.0.1", port=it.port, ssl_context=tls)
     controller.start()
     try:
         yield it

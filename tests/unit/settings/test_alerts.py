@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
+from llm_one_api.errors import ConfigError
 from llm_one_api.settings import Settings
+from tests.harness.certificates import Authority
 from tests.unit.settings.loader import Loader
 
 SECRET = "whsec_" + "S3CRET" * 6 + "AAAA"
@@ -147,3 +150,16 @@ def test_a_secret_that_is_being_replaced_stands_beside_the_new_one() -> None:
     found = Settings.model_validate({"alerts": {"channels": {"c": section}}}).alerts.alerting()
 
     assert found.channels["c"].secrets == (SECRET, other)
+
+
+def test_authorities_of_ones_own_hold_for_all_channels_and_are_looked_at_when_the_config_is_read(
+    config: Loader, tmp_path: Path
+) -> None:
+    good, bad = Authority(tmp_path).file, tmp_path / "none.pem"
+    bad.write_text("no certificate")
+
+    found = config(f"alerts:\n  ca_file: {good}{CHANNELS}").alerts.alerting()
+
+    assert {channel.ca_file for channel in found.channels.values()} == {str(good)}
+    with pytest.raises(ConfigError, match="alerts.ca_file.*holds no certificate"):
+        config(f"alerts: {{ca_file: {bad}}}")

@@ -82,6 +82,8 @@ class Channel(Value, frozen=True, kw_only=True):
     timeout: float = 15.0
     proxy: str = ""
     """A secret, too. Empty: none."""
+    ca_file: str = ""
+    """Certificate authorities that are trusted beside those that everybody trusts. Empty: none."""
 
     def __repr__(self) -> str:
         return f"Channel(name={self.name!r}, kind={self.kind!r})"

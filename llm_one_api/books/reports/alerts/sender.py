@@ -42,26 +42,29 @@ def main() -> None:
         import apprise  # noqa: F401 (this takes a second, which is not the receiver's)
     signal.alarm(int(errand.channel.timeout) + 1)  # whatever hangs in C; who waits for us sees that we ended
     try:
-        outcome = deliver(errand.channel, errand.message)
+        outcome = deliver(errand.channel, errand.message, errand.authorities)
     except Exception as error:  # a library's text may hold the URL
         outcome = Outcome(ok=False, error=_name(error))
     os.write(out, b"\n" + msgspec.json.encode(outcome))
     os._exit(0)  # whatever threads a library has left
 
 
-def deliver(channel: Channel, message: Message | None) -> Outcome:
-    """Send *message* to *channel*; None: see whether it can be sent there at all."""
+def deliver(channel: Channel, message: Message | None, authorities: str = "") -> Outcome:
+    """Send *message* to *channel*; None: see whether it can be sent there at all.
+
+    *authorities* is a file of those that are trusted; Apprise goes by the environment's.
+    """
     if message is None:
         return Outcome(ok=_service(channel) is not None)
     if channel.kind == "webhook":
-        return _post(channel, message)
+        return _post(channel, message, authorities)
     return _notify(channel, message)
 
 
 # -- our own webhook --
 
 
-def _post(channel: Channel, message: Message) -> Outcome:
+def _post(channel: Channel, message: Message, authorities: str) -> Outcome:
     body = message.payload.encode()
     headers = {"content-type": "application/json", "user-agent": _USER_AGENT}
     headers |= signing.headers(message.uid, int(time.time()), body, channel.secrets)
@@ -76,6 +79,7 @@ def _post(channel: Channel, message: Message) -> Outcome:
                 timeout=(min(CONNECT_SECONDS, channel.timeout), channel.timeout),
                 allow_redirects=False,
                 proxies=proxies,
+                verify=authorities or True,
                 stream=True,  # what it says beside its status is of no use to us, however long
             )
         except requests.RequestException as error:

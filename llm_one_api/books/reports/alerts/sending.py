@@ -1,7 +1,8 @@
 """One message to one channel, by a process of its own.
 
 What a library does there (hang, take memory, read the environment, leave a thread behind) ends with that process, and
-after the channel's `timeout` it is ended. It inherits no proxy, no certificates, no `.netrc` from our environment.
+after the channel's `timeout` it is ended. It inherits no proxy, no certificates, no `.netrc` from our environment: it
+has those of the config.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
+import certifi
 import msgspec
 
 from llm_one_api.books.reports.alerts.rules import Channel
@@ -22,6 +27,8 @@ START_SECONDS = 15.0
 """That it may take to begin: a busy machine needs some to load a library of 150 services."""
 _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH")
 _PROXIES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+_AUTHORITIES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+"""Where libraries look for authorities: those that speak HTTP, and those that write letters."""
 _SAID = 64 * 1024
 
 
@@ -31,6 +38,8 @@ class Errand(Value, frozen=True, kw_only=True):
     channel: Channel
     message: Message | None
     """None: only see whether the channel can be used."""
+    authorities: str = ""
+    """A file of all that are trusted; empty: those that everybody trusts."""
 
 
 class Outcome(Value, frozen=True, kw_only=True):
@@ -56,6 +65,26 @@ def is_usable(channel: Channel) -> bool:
 
 
 def _run(errand: Errand) -> Outcome:
+    try:
+        with _authorities(errand.channel.ca_file) as trusted:
+            return _run_trusting(msgspec.structs.replace(errand, authorities=trusted))
+    except OSError as error:
+        return Outcome(ok=False, error=f"alerts.ca_file cannot be used: {error.strerror}")
+
+
+@contextmanager
+def _authorities(ca_file: str) -> Iterator[str]:
+    """Give a file of those in *ca_file* and those that everybody trusts, for a block; nothing if there is no such."""
+    if not ca_file:
+        yield ""
+        return
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        file.write(certifi.contents().encode() + b"\n" + Path(ca_file).read_bytes())
+        file.flush()
+        yield file.name
+
+
+def _run_trusting(errand: Errand) -> Outcome:
     channel = errand.channel
     told = msgspec.json.encode(errand)
     argv = [sys.executable, "-m", "llm_one_api.books.reports.alerts.sender"]
@@ -66,7 +95,7 @@ def _run(errand: Errand) -> Outcome:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a library's log may hold the URL
-            env=environment(channel.proxy),
+            env=environment(channel.proxy, errand.authorities),
             start_new_session=True,
         ) as process:
             try:
@@ -85,10 +114,14 @@ def _run(errand: Errand) -> Outcome:
         return Outcome(ok=False, error=f"its process ended with code {process.returncode}")
 
 
-def environment(proxy: str, ours: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Give the environment of that process: a proxy is that of the config, or none."""
+def environment(proxy: str, authorities: str = "", ours: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Give the environment of that process: proxy and authorities are those of the config, or none."""
     kept = {name: ours[name] for name in _KEPT if name in ours}
-    return {**kept, "NETRC": os.devnull, "PYTHONUNBUFFERED": "1", **dict.fromkeys(_PROXIES if proxy else (), proxy)}
+    given = {
+        **dict.fromkeys(_PROXIES if proxy else (), proxy),
+        **dict.fromkeys(_AUTHORITIES if authorities else (), authorities),
+    }
+    return {**kept, "NETRC": os.devnull, "PYTHONUNBUFFERED": "1", **given}
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
