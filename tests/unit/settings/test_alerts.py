@@ -161,5 +161,5 @@ def test_authorities_of_ones_own_hold_for_all_channels_and_are_looked_at_when_th
     found = config(f"alerts:\n  ca_file: {good}{CHANNELS}").alerts.alerting()
 
     assert {channel.ca_file for channel in found.channels.values()} == {str(good)}
-    with pytest.raises(ConfigError, match="alerts.ca_file.*holds no certificate"):
+    with pytest.raises(ConfigError, match=r"alerts\.ca_file.*holds no certificate"):
         config(f"alerts: {{ca_file: {bad}}}")
