@@ -22,7 +22,7 @@ from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.memory import MemoryStatsPlugin
 from llm_one_api.settings import masked
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
-from llm_one_api.stores.ledger.schema import SchemaBehind
+from llm_one_api.stores.ledger.locking import SchemaBehind
 from llm_one_api.stores.ledger.words import reason
 from workers.celery_app import settings
 from workers.parts import close, parts

@@ -27,7 +27,7 @@ from llm_one_api.plugins import manager
 from llm_one_api.plugins.interfaces import PluginConfig
 from llm_one_api.plugins.memory import MemoryStatsPlugin
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
-from llm_one_api.stores.ledger.schema import SchemaBehind
+from llm_one_api.stores.ledger.locking import SchemaBehind
 from llm_one_api.stores.ledger.words import reason
 
 _MARK = "bench"

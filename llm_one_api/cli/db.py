@@ -9,7 +9,7 @@ import click
 from llm_one_api.errors import ConfigError
 from llm_one_api.settings import load, masked
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
-from llm_one_api.stores.ledger.schema import SchemaBehind
+from llm_one_api.stores.ledger.locking import SchemaBehind
 from llm_one_api.stores.ledger.words import reason
 
 

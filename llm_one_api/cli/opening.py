@@ -15,7 +15,7 @@ from llm_one_api.plugins import manager
 from llm_one_api.plugins.running import StatsPlugins
 from llm_one_api.settings import Settings, load, masked
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
-from llm_one_api.stores.ledger.schema import SchemaBehind
+from llm_one_api.stores.ledger.locking import SchemaBehind
 from llm_one_api.stores.ledger.words import reason
 
 config_option = click.option("--config", type=click.Path(path_type=Path), help="The config file.")

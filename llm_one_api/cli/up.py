@@ -24,7 +24,7 @@ from llm_one_api.plugins import manager
 from llm_one_api.settings.overriding import DEMO
 from llm_one_api.stores import generation
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
-from llm_one_api.stores.ledger.schema import SchemaBehind
+from llm_one_api.stores.ledger.locking import SchemaBehind
 from llm_one_api.stores.ledger.words import reason
 
 log = structlog.get_logger()

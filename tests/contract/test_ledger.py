@@ -11,7 +11,7 @@ import pytest
 from uuid_utils import uuid7
 
 from llm_one_api.stores.ledger.ledger import Ledger
-from llm_one_api.stores.ledger.schema import SchemaBehind
+from llm_one_api.stores.ledger.locking import SchemaBehind
 from llm_one_api.values import Attempt, Usage, UsageRecord
 from tests.harness.processes import wait_until
 
@@ -89,7 +89,7 @@ def test_a_reader_never_passes_a_record_that_is_not_committed_yet(ledger: Ledger
         done.set()
 
     with ledger._engine.begin() as held:
-        held.exec_driver_sql("UPDATE ledger_seq SET n = n + 0")
+        held.exec_driver_sql("UPDATE ledger_seq SET layout = layout")
         thread = threading.Thread(target=write)
         thread.start()
         started.wait(5)

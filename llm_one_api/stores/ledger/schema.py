@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from llm_one_api.stores.ledger.closing import Closing
 from llm_one_api.stores.ledger.engine import BUSY_SECONDS
+from llm_one_api.stores.ledger.locking import SchemaBehind
 from llm_one_api.stores.ledger.rollups import Rollups
 
 _FOLDER = Path(__file__).parent / "migrations"
@@ -23,10 +24,6 @@ _SUMS_SINCE = "0003"
 _UPGRADE_SECONDS = 900
 _LOCK = 0x6C6C6D31
 """An advisory lock of PostgreSQL's, so that two upgrades at a time wait for each other."""
-
-
-class SchemaBehind(Exception):
-    """The database's tables are not those that this version works with."""
 
 
 def head() -> str:

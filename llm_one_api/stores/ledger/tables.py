@@ -139,6 +139,7 @@ ledger_seq = Table(
     Column("deleted", BigInteger, nullable=False, server_default="0", doc="How many records retention has deleted"),
     Column("deleted_before", Moment, doc="What was admitted before may have been deleted: it never comes in again"),
     Column("quarters_since", Moment, doc="Sums by quarters from before are deleted; none: no quarter was"),
+    Column("layout", Integer, nullable=False, server_default="1", doc="Whoever knows another one may not write"),
 )
 """One row. Its lock puts the ingests in a row. Always: n = number of records + deleted."""
 

@@ -7,6 +7,8 @@ from urllib.parse import quote
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
+from llm_one_api.stores.ledger.locking import SchemaBehind
+
 _LONGEST = 300
 
 
@@ -18,6 +20,8 @@ def reason(error: Exception, url: str) -> str:
 def _words(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
+    if isinstance(error, SchemaBehind):
+        return str(error)
     if not isinstance(error, DBAPIError) or error.orig is None:
         return type(error).__name__  # SQLAlchemy's own texts repeat what they were given
     cause = error.orig

@@ -1,7 +1,8 @@
 """Sums without who called, and sums by days and months; since when sums by quarters are there.
 
 What is without callers is added up here from the sums that are there. Days and months are closed one by one by the
-workers (`closing.py`), the newest first: until then they are read from the hours.
+workers (`closing.py`), the newest first: until then they are read from the hours. To add up takes seconds for a million
+rows, in which readers go on: only then `ledger_seq` is altered.
 """
 
 from datetime import datetime, timedelta
@@ -9,6 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+
+from llm_one_api.stores.ledger.migrations.waiting import alter, shut_writers_out
 
 revision = "0005"
 down_revision = "0004"
@@ -39,7 +42,7 @@ def upgrade() -> None:
     postgres = op.get_bind().dialect.name == "postgresql"
     moment = sa.DateTime(timezone=postgres)
 
-    op.add_column("ledger_seq", sa.Column("quarters_since", moment))
+    shut_writers_out()
     op.create_table(
         "closed_periods",
         sa.Column("level", sa.String(8), primary_key=True),
@@ -76,7 +79,13 @@ def upgrade() -> None:
     )
     for level in ("quarter", "hour"):
         _leave_out_callers(f"rollups_{level}", f"traffic_{level}")
-    _note_since_when_there_are_quarters(postgres=postgres)
+    since = _since_when_there_are_quarters(postgres=postgres)
+
+    def note() -> None:
+        op.add_column("ledger_seq", sa.Column("quarters_since", moment))
+        op.execute(sa.update(sa.table("ledger_seq", sa.column("quarters_since", moment))).values(quarters_since=since))
+
+    alter(note)
 
 
 def _dimensions(*names: str) -> list[sa.Column[Any]]:
@@ -91,12 +100,10 @@ def _leave_out_callers(source: str, target: str) -> None:
     op.execute(f"{into} SELECT {by}, {sums} FROM {source} GROUP BY {by}")  # noqa: S608 (names of our own)
 
 
-def _note_since_when_there_are_quarters(*, postgres: bool) -> None:
-    """Find the last hour of which quarters are missing: they are deleted sooner than hours."""
+def _since_when_there_are_quarters(*, postgres: bool) -> datetime | None:
+    """Find the last hour of which quarters are missing: they are deleted sooner than hours. None: none are."""
     hour = "date_trunc('hour', slot, 'UTC')" if postgres else "substr(slot, 1, 13) || ':00:00.000000'"
     last = op.get_bind().exec_driver_sql(_LAST_WITHOUT.format(hour=hour)).scalar()
     if last is None:
-        return
-    since = (last if isinstance(last, datetime) else datetime.fromisoformat(last)) + timedelta(hours=1)
-    ledger_seq = sa.table("ledger_seq", sa.column("quarters_since", sa.DateTime(timezone=postgres)))
-    op.execute(sa.update(ledger_seq).values(quarters_since=since))
+        return None
+    return (last if isinstance(last, datetime) else datetime.fromisoformat(last)) + timedelta(hours=1)
