@@ -139,7 +139,7 @@ _DRAWN: Mapping[str, Callable[[Analysis, Any, Canvas], RenderableType]] = {
     "usage": showing.usage,
     "top": showing.top,
     "peak-hours": showing.peak_hours,
-    "requests": lambda analysis, asked, _canvas: showing.calls(analysis, asked),
+    "requests": showing.calls,
 }
 
 

@@ -29,7 +29,7 @@ def number(figure: float | None) -> str:
 
 
 def money(amount: Decimal | None) -> str:
-    """Write USD: to the cent if there are many, else so that something is seen of it."""
+    """Write USD: to the cent if there are many or none at all, else so that something is seen of it."""
     if amount is None:
         return UNKNOWN
-    return f"${amount:,.2f}" if abs(amount) >= _CENTS else f"${amount:,.6f}"
+    return f"${amount:,.2f}" if abs(amount) >= _CENTS or not amount else f"${amount:,.6f}"

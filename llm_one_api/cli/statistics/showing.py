@@ -26,7 +26,10 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MOST_LINES = 12
 """Groups that have a sparkline."""
 _SPARK = 60
-_CELL = 3
+_CELLS = ((3, 1), (2, 3), (1, 6))
+"""How wide an hour of the heat map is, and which hours are named: as much as there is room for."""
+_BESIDE = 14
+"""What stands beside it: days, and calls."""
 _TOGETHER = "all calls"
 
 
@@ -51,18 +54,20 @@ def usage(analysis: Analysis, question: Question, canvas: Canvas) -> RenderableT
         return Group(_when(question), Text("No calls."))
     drawn: list[RenderableType] = [_when(question)]
     if question.bucket is not None:
-        drawn.append(_trends(rows, question, canvas))
-    return Group(*drawn, tables.of_rows(rows, question))
+        drawn += [_trends(rows, question, canvas), Text()]
+    return Group(*drawn, tables.of_rows(rows, question, canvas.width))
 
 
 def top(analysis: Analysis, asked: Top, canvas: Canvas) -> RenderableType:
     """Show who is on top."""
     found = ranked(analysis, asked)
     if not found:
-        return Group(_when(asked.question), Text(f"Nobody has any {asked.by}."))
+        return Group(_when(asked.question), Text(f"No {'calls' if asked.by == 'requests' else asked.by}."))
     title = Text(f"By {asked.by}", style="bold")
     return Group(
-        _when(asked.question), title, tables.of_top(found, asked.question.group_by, ascii_only=canvas.ascii_only)
+        _when(asked.question),
+        title,
+        tables.of_top(found, asked.question.group_by, canvas.width, ascii_only=canvas.ascii_only),
     )
 
 
@@ -80,14 +85,14 @@ def peak_hours(analysis: Analysis, question: Question, canvas: Canvas) -> Render
     return Group(_when(question), _heat_map(hours, busiest.sums.requests, canvas), Text(said))
 
 
-def calls(analysis: Analysis, asked: Calls) -> RenderableType:
+def calls(analysis: Analysis, asked: Calls, canvas: Canvas) -> RenderableType:
     """Show single calls."""
     found, behind = analysis.requests(
         where=asked.where, key=asked.key, before=asked.before, limit=asked.limit, since=asked.since, until=asked.until
     )
     if not found:
         return Text("No calls.")
-    drawn: list[RenderableType] = [tables.of_calls(found, asked.zone)]
+    drawn: list[RenderableType] = [tables.of_calls(found, asked.zone, canvas.width)]
     if behind is not None:
         drawn.append(Text(f"More: --before {cursor_text(behind)}"))
     return Group(*drawn)
@@ -106,7 +111,8 @@ def _overview(analysis: Analysis, question: Question, canvas: Canvas) -> Rendera
     return Group(
         _when(question),
         _figures(everything, _Trend(trend, bucketed), canvas),
-        tables.of_rows(analysis.ask(by_model, answering.MOST_ROWS), by_model),
+        Text(),
+        tables.of_rows(analysis.ask(by_model, answering.MOST_ROWS), by_model, canvas.width),
     )
 
 
@@ -141,16 +147,20 @@ def _trends(rows: Sequence[Row], question: Question, canvas: Canvas) -> Renderab
     for row in rows:
         groups.setdefault(tuple(row.group.values()), []).append(row)
     busiest = sorted(groups.items(), key=lambda item: -sum(row.sums.requests for row in item[1]))
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column()
-    grid.add_column(style="cyan")
-    grid.add_column(justify="right")
     width = max(10, min(_SPARK, canvas.width - 40))
+    lines = []
     for values, its in busiest[:_MOST_LINES]:
         course = _Trend(its, question).of(lambda sums: sums.requests)
         name = cell(" ".join([str(value) or UNKNOWN for value in values])) or _TOGETHER
-        drawn = marks.sparkline(course, width, ascii_only=canvas.ascii_only)
-        grid.add_row(Text(name), Text(drawn), count(sum(row.sums.requests for row in its)))
+        calls = count(sum(row.sums.requests for row in its))
+        lines.append((name, marks.sparkline(course, width, ascii_only=canvas.ascii_only), calls))
+    beside = max(len(drawn) + len(calls) for _, drawn, calls in lines) + 4
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, overflow="ellipsis", max_width=max(8, canvas.width - beside))
+    grid.add_column(style="cyan", no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    for name, drawn, calls in lines:
+        grid.add_row(Text(name), Text(drawn), calls)
     return grid
 
 
@@ -192,16 +202,17 @@ def _fitting(question: Question) -> Bucket:
 
 
 def _heat_map(hours: Sequence[PeakHour], highest: int, canvas: Canvas) -> Table:
+    size, each = next((one for one in _CELLS if one[0] * 24 + _BESIDE <= canvas.width), _CELLS[-1])
     by_place = {(hour.weekday, hour.hour): hour.sums.requests for hour in hours}
     grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(style="bold")
-    grid.add_column()
-    grid.add_column(justify="right")
-    grid.add_row("", Text("".join([f"{hour:<{_CELL}}" for hour in range(24)]), style="dim"), "CALLS")
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_row("", Text("".join([f"{hour:<{size * each}}" for hour in range(0, 24, each)]), style="dim"), "CALLS")
     for weekday, name in enumerate(_DAYS):
         line = Text()
         for hour in range(24):
-            line += marks.shade(by_place.get((weekday, hour), 0), highest, _CELL, ascii_only=canvas.ascii_only)
+            line += marks.shade(by_place.get((weekday, hour), 0), highest, size, ascii_only=canvas.ascii_only)
         grid.add_row(name, line, count(sum(by_place.get((weekday, hour), 0) for hour in range(24))))
     return grid
 

@@ -2,142 +2,134 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from rich import box
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
 from llm_one_api.cli.statistics import marks
 from llm_one_api.cli.statistics.figures import UNKNOWN, count, money, number, seconds, share
+from llm_one_api.cli.statistics.fitting import Column, fitted
 from llm_one_api.cli.table import cell
 from llm_one_api.reporting.ranking import Ranked
 from llm_one_api.stores.ledger.analysis import Bucket, Dimension, Question, Row
-from llm_one_api.values import FAILED, UsageRecord, Value
+from llm_one_api.values import FAILED, UsageRecord
 
-_BAR = 20
+_BAR, _SHORT_BAR = 20, 8
+_WIDE = 120
+"""Columns of a terminal that has room for long bars."""
 
-
-class _Column(Value, frozen=True, kw_only=True):
-    head: str
-    of: Callable[[Row], str]
-    only_if: Callable[[Row], bool] | None = None
-    """It is shown if this is so of some row."""
-
-
-_COLUMNS = (
-    _Column(head="CALLS", of=lambda row: count(row.sums.requests)),
-    _Column(head="ERRORS", of=lambda row: share(row.sums.error_rate)),
-    _Column(head="INPUT", of=lambda row: count(row.sums.prompt_tokens)),
-    _Column(head="OUTPUT", of=lambda row: count(row.sums.completion_tokens)),
-    _Column(head="COST", of=lambda row: money(row.sums.cost)),
-    _Column(
+_FIGURES: Sequence[Column[Row]] = (
+    Column(head="CALLS", of=lambda row: count(row.sums.requests)),
+    Column(head="ERRORS", of=lambda row: share(row.sums.error_rate), leave=1),
+    Column(head="INPUT", of=lambda row: count(row.sums.prompt_tokens), leave=3),
+    Column(head="OUTPUT", of=lambda row: count(row.sums.completion_tokens), leave=2),
+    Column(head="COST", of=lambda row: money(row.sums.cost), leave=1),
+    Column(
         head="UNPRICED",
         of=lambda row: count(row.sums.unpriced),
         only_if=lambda row: bool(row.sums.unpriced),
+        leave=1,
     ),
-    _Column(head="AVG S", of=lambda row: seconds(row.sums.avg_duration)),
-    _Column(
+    Column(head="AVG S", of=lambda row: seconds(row.sums.avg_duration), leave=4),
+    Column(
         head="P95 S",
         of=lambda row: seconds(row.duration.p95 if row.duration else None),
         only_if=lambda row: row.duration is not None,
+        leave=5,
     ),
-    _Column(head="TTFT S", of=lambda row: seconds(row.sums.avg_ttft)),
-    _Column(head="TOKENS/S", of=lambda row: number(row.sums.tokens_per_second)),
+    Column(head="TTFT S", of=lambda row: seconds(row.sums.avg_ttft), leave=6),
+    Column(head="TOKENS/S", of=lambda row: number(row.sums.tokens_per_second), leave=7),
 )
 
 
-def of_rows(rows: Sequence[Row], question: Question) -> Table:
+def of_rows(rows: Sequence[Row], question: Question, width: int) -> RenderableType:
     """Draw sums, a line for each bucket and group."""
-    table = _table()
-    bucketed = question.bucket is not None
-    if question.bucket is not None:
-        table.add_column(question.bucket.upper())
-    for name in question.group_by:
-        table.add_column(name.upper())
-    columns = _shown(rows)
-    for column in columns:
-        table.add_column(column.head, justify="right")
-    for row in rows:
-        begin = [_moment(row.bucket, question.bucket)] if bucketed else []
-        table.add_row(*begin, *_group(row.group), *[column.of(row) for column in columns])
-    return table
+    bucket = question.bucket
+    begin = (
+        []
+        if bucket is None
+        else [Column[Row](head=bucket.upper(), of=lambda row: _moment(row.bucket, bucket), is_text=True)]
+    )
+    return fitted([*begin, *_groups(question.group_by, lambda row: row), *_FIGURES], rows, width)
 
 
-def of_top(ranked: Sequence[Ranked], group_by: Sequence[Dimension], *, ascii_only: bool) -> Table:
+def of_top(ranked: Sequence[Ranked], group_by: Sequence[Dimension], width: int, *, ascii_only: bool) -> RenderableType:
     """Draw a top list, each with its share as a bar."""
-    table = _table()
-    table.add_column("", justify="right")
-    for name in group_by:
-        table.add_column(name.upper())
-    table.add_column("SHARE", justify="right")
-    table.add_column("")
-    columns = _shown([one.row for one in ranked])
-    for column in columns:
-        table.add_column(column.head, justify="right")
-    for one in ranked:
-        drawn = Text(marks.bar(one.share, _BAR, ascii_only=ascii_only), style="cyan")
-        figures = [column.of(one.row) for column in columns]
-        table.add_row(str(one.rank), *_group(one.row.group), share(one.share), drawn, *figures)
-    return table
+    length = _BAR if width >= _WIDE else _SHORT_BAR
+
+    def drawn(one: Ranked) -> Text:
+        return Text(marks.bar(one.share, length, ascii_only=ascii_only).ljust(length), style="cyan")
+
+    columns: list[Column[Ranked]] = [
+        Column(head="", of=lambda one: str(one.rank)),
+        *_groups(group_by, lambda one: one.row),
+        Column(head="SHARE", of=lambda one: share(one.share)),
+        Column(head="", of=drawn, is_text=True),
+        *[_of_ranked(column) for column in _FIGURES],
+    ]
+    return fitted(columns, ranked, width)
 
 
-def of_calls(calls: Iterable[UsageRecord], zone: ZoneInfo) -> Table:
+def of_calls(calls: Sequence[UsageRecord], zone: ZoneInfo, width: int) -> RenderableType:
     """Draw single calls, the newest first."""
-    table = _table()
-    for head in ("AT", "MODEL", "USER", "ENDPOINT", "OUTCOME"):
-        table.add_column(head)
-    for head in ("STATUS", "INPUT", "OUTPUT", "COST", "SECONDS", "TTFT S"):
-        table.add_column(head, justify="right")
-    table.add_column("UPSTREAM")
-    table.add_column("ID")
-    for call in calls:
-        table.add_row(
-            call.at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"),
-            _name(call.model),
-            _name(call.user),
-            _name(call.endpoint),
-            Text(cell(f"{call.outcome} {call.error}" if call.error else call.outcome), style=_colour(call)),
-            UNKNOWN if call.status is None else str(call.status),
-            _tokens(call.usage.prompt_tokens),
-            _tokens(call.usage.completion_tokens),
-            money(call.cost),
-            seconds(call.duration),
-            seconds(call.ttft),
-            _name(call.upstream or UNKNOWN),
-            Text(call.request_id),
-        )
-    return table
+    columns: list[Column[UsageRecord]] = [
+        Column(head="AT", of=lambda call: call.at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S"), is_text=True),
+        Column(head="MODEL", of=lambda call: _name(call.model), is_text=True, least=8),
+        Column(head="USER", of=lambda call: _name(call.user), is_text=True, least=8),
+        Column(head="ENDPOINT", of=lambda call: _name(call.endpoint), is_text=True, least=8, leave=5),
+        Column(head="OUTCOME", of=_outcome, is_text=True, least=24),
+        Column(head="STATUS", of=lambda call: UNKNOWN if call.status is None else str(call.status), leave=4),
+        Column(head="INPUT", of=lambda call: _tokens(call.usage.prompt_tokens), leave=3),
+        Column(head="OUTPUT", of=lambda call: _tokens(call.usage.completion_tokens), leave=2),
+        Column(head="COST", of=lambda call: money(call.cost), leave=1),
+        Column(head="SECONDS", of=lambda call: seconds(call.duration), leave=1),
+        Column(head="TTFT S", of=lambda call: seconds(call.ttft), leave=6),
+        Column(head="UPSTREAM", of=lambda call: _name(call.upstream or UNKNOWN), is_text=True, least=8, leave=7),
+        Column(head="ID", of=lambda call: call.request_id, is_text=True, leave=8),
+    ]
+    return fitted(columns, calls, width)
 
 
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", safe_box=True)
+def _groups(group_by: Sequence[Dimension], row_of: Callable[[Any], Row]) -> list[Column[Any]]:
+    def taken(name: Dimension) -> Callable[[Any], Text]:
+        return lambda one: _value(row_of(one).group[name])
+
+    return [Column(head=name.upper(), of=taken(name), is_text=True, least=12) for name in group_by]
 
 
-def _shown(rows: Sequence[Row]) -> list[_Column]:
-    return [column for column in _COLUMNS if column.only_if is None or any(map(column.only_if, rows))]
+def _of_ranked(column: Column[Row]) -> Column[Ranked]:
+    only_if = column.only_if
+    return Column(
+        head=column.head,
+        of=lambda one: column.of(one.row),
+        leave=column.leave,
+        only_if=None if only_if is None else lambda one: only_if(one.row),
+    )
 
 
-def _group(group: Mapping[Dimension, str | bool]) -> list[Text]:
-    return [_name(("stream" if value else "whole") if isinstance(value, bool) else value) for value in group.values()]
+def _value(value: str | bool) -> Text:
+    return _name(("stream" if value else "whole") if isinstance(value, bool) else value)
 
 
 def _name(name: str) -> Text:
     return Text(cell(name) or UNKNOWN)
 
 
-def _moment(at: datetime | None, bucket: Bucket | None) -> str:
+def _moment(at: datetime | None, bucket: Bucket) -> str:
     """Write a bucket's begin; with its offset where an hour may come twice."""
     if at is None:
         return UNKNOWN
-    return {"day": f"{at:%Y-%m-%d %a}", "month": f"{at:%Y-%m}"}.get(bucket or "", f"{at:%Y-%m-%d %H:%M%z}")
+    return {"day": f"{at:%Y-%m-%d %a}", "month": f"{at:%Y-%m}"}.get(bucket, f"{at:%Y-%m-%d %H:%M%z}")
 
 
 def _tokens(tokens: int | None) -> str:
     return UNKNOWN if tokens is None else count(tokens)
 
 
-def _colour(call: UsageRecord) -> str:
-    return "red" if call.outcome in FAILED else "green" if call.outcome == "success" else "yellow"
+def _outcome(call: UsageRecord) -> Text:
+    style = "red" if call.outcome in FAILED else "green" if call.outcome == "success" else "yellow"
+    return Text(cell(f"{call.outcome} {call.error}" if call.error else call.outcome), style=style)

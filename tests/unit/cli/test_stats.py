@@ -163,9 +163,9 @@ def test_for_programs_it_is_as_the_pages_have_it(desk: Desk) -> None:
 def test_no_calls_are_said(desk: Desk) -> None:
     long_ago = ("--from", "2020-01-01", "--to", "2020-01-01")
 
-    for words in (("usage",), ("usage", "--bucket", "day"), ("peak-hours",), ("requests",)):
+    for words in (("usage",), ("usage", "--bucket", "day"), ("peak-hours",), ("requests",), ("top",)):
         assert desk.done(*words, *long_ago).splitlines()[-1] == "No calls."
-    assert desk.done("top", *long_ago).splitlines()[-1] == "Nobody has any requests."
+    assert desk.done("top", "--by", "errors", "--user", "ann", *WHEN).splitlines()[-1] == "No errors."
 
 
 def test_every_fault_is_told(desk: Desk) -> None:
