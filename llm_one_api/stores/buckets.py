@@ -34,5 +34,5 @@ def quantiles(counts: Mapping[int, int], shares: Sequence[float]) -> list[float]
     """Give the same for several *shares* in one go. There has to be a call."""
     buckets = sorted(counts)
     upto = list(accumulate(map(counts.__getitem__, buckets)))
-    places = [bisect_left(upto, share * upto[-1]) for share in shares]
-    return [float(_STEP ** (buckets[place] - 0.5)) / _MILLION for place in places]
+    calls = upto[-1]
+    return [float(_STEP ** (buckets[bisect_left(upto, share * calls)] - 0.5)) / _MILLION for share in shares]

@@ -12,17 +12,17 @@ from llm_one_api.values import FAILED, Value
 _MILLION = 10**6
 
 
-class Sums(Value, frozen=True, kw_only=True):
-    """Sums of calls. A figure that is known of none of them is None where it follows from sums, and 0 as a sum."""
+class Sums(Value, frozen=True, kw_only=False):
+    """Sums of calls. A figure that is known of none of them is None where it follows from sums, and 0 as a sum.
+
+    Those that stand in tables come first, in the order of `ROLLUP_COUNTS`: large answers are made by place.
+    """
 
     requests: int = 0
-    streams: int = 0
     attempts: int = 0
     """Tries at upstreams."""
     sdk_retries: int = 0
     """Calls that the caller's SDK had tried before."""
-    outcomes: Mapping[str, int] = {}
-    """Calls by how they ended; those that there were."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int = 0
@@ -53,6 +53,9 @@ class Sums(Value, frozen=True, kw_only=True):
     priced: int = 0
     unpriced: int = 0
     """Calls whose usage is known, and their cost is not."""
+    streams: int = 0
+    outcomes: Mapping[str, int] = {}
+    """Calls by how they ended; those that there were."""
     cost: Decimal | None = None
     """USD, of the calls that have a cost; None: none has."""
 

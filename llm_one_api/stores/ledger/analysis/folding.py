@@ -22,8 +22,7 @@ Counts = dict[Where, dict[str, dict[int, int]]]
 
 _OUTCOMES_AT = FIGURES.index(OUTCOMES[0])
 _MICROS, _PICOS, _PRICED = (FIGURES.index(name) for name in ("cost_micros", "cost_picos", "priced"))
-_PLAIN, _STREAMS = FIGURES[:_MICROS], FIGURES.index("streams")
-"""Those that are told as they are come first."""
+_STREAMS = FIGURES.index("streams")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -80,12 +79,10 @@ def _order(where: Where, requests: int) -> tuple[Any, ...]:
 
 def as_sums(figures: Sequence[int]) -> Sums:
     """Name the figures."""
-    told: dict[str, Any] = dict(zip(_PLAIN, figures, strict=False))
-    told["streams"] = figures[_STREAMS]
-    told["outcomes"] = {name: calls for name, calls in zip(OUTCOMES, figures[_OUTCOMES_AT:], strict=True) if calls}
-    if figures[_PRICED]:
-        told["cost"] = Decimal(figures[_MICROS] * MILLION + figures[_PICOS]).scaleb(-12)
-    return Sums(**told)
+    plain: Sequence[Any] = figures[:_MICROS]
+    outcomes: Any = {name: calls for name, calls in zip(OUTCOMES, figures[_OUTCOMES_AT:], strict=True) if calls}
+    cost = Decimal(figures[_MICROS] * MILLION + figures[_PICOS]).scaleb(-12) if figures[_PRICED] else None
+    return Sums(*plain, streams=figures[_STREAMS], outcomes=outcomes, cost=cost)
 
 
 def _quantiles(counts: dict[int, int] | None) -> Quantiles | None:
