@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import add
@@ -23,6 +23,7 @@ Counts = dict[Where, dict[str, dict[int, int]]]
 _OUTCOMES_AT = FIGURES.index(OUTCOMES[0])
 _MICROS, _PICOS, _PRICED = (FIGURES.index(name) for name in ("cost_micros", "cost_picos", "priced"))
 _STREAMS = FIGURES.index("streams")
+_sums: Callable[..., Sums] = Sums
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -79,10 +80,9 @@ def _order(where: Where, requests: int) -> tuple[Any, ...]:
 
 def as_sums(figures: Sequence[int]) -> Sums:
     """Name the figures."""
-    plain: Sequence[Any] = figures[:_MICROS]
-    outcomes: Any = {name: calls for name, calls in zip(OUTCOMES, figures[_OUTCOMES_AT:], strict=True) if calls}
+    outcomes = {name: calls for name, calls in zip(OUTCOMES, figures[_OUTCOMES_AT:], strict=True) if calls}
     cost = Decimal(figures[_MICROS] * MILLION + figures[_PICOS]).scaleb(-12) if figures[_PRICED] else None
-    return Sums(*plain, streams=figures[_STREAMS], outcomes=outcomes, cost=cost)
+    return _sums(*figures[:_MICROS], streams=figures[_STREAMS], outcomes=outcomes, cost=cost)
 
 
 def _quantiles(counts: dict[int, int] | None) -> Quantiles | None:
