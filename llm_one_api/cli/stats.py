@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -29,6 +30,10 @@ EVERY, EVERY_SECOND = 5.0, 1.0
 """Seconds from one look of `--watch` to the next: at the ledger, and at the present moment."""
 PIPED_WIDTH = 400
 """Columns where there is no terminal: so many that nothing is cut."""
+_PARAMETER = re.compile(
+    "`(from|to|tz|bucket|group_by|by|limit|before|model|user|key|endpoint|stream|upstream|outcome)`"
+)
+"""Where a fault names a parameter, which here is an option."""
 
 
 class Look(NamedTuple):
@@ -88,7 +93,10 @@ def command(
             else:
                 _draw(looked, watch=watch, every=every)
     except NotUnderstood as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(_PARAMETER.sub(lambda found: f"--{found[1].replace('_', '-')}", str(error))) from None
+    except KeyboardInterrupt:
+        if not watch:  # which has no other end
+            raise
     except NotAnswerable as error:
         raise click.ClickException(f"That cannot be told: {error}.") from None
 
@@ -132,7 +140,7 @@ def _of_books(page_name: str, asking: Asking, analysis: Analysis) -> Look:
 
 def _live(asking: Asking, store: UpstreamStore) -> Look:
     told = present.of_told(store.read(), asking.live(), key=None, alone=False)
-    return Look(lambda as_csv: present.written(told, as_csv=as_csv), lambda _canvas: moment.drawn(told))
+    return Look(lambda as_csv: present.written(told, as_csv=as_csv), lambda canvas: moment.drawn(told, canvas.width))
 
 
 _DRAWN: Mapping[str, Callable[[Analysis, Any, Canvas], RenderableType]] = {
@@ -162,7 +170,10 @@ def _draw(look: Callable[[], Look], *, watch: bool, every: float) -> None:
     if not watch:
         console.print(look().draw(canvas))
         return
-    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as screen:
+    while not console.is_terminal:  # one below the other, for whoever reads it
+        console.print(look().draw(canvas))
+        time.sleep(every)
+    with Live(console=console, auto_refresh=False, screen=True) as screen:
         while True:
             screen.update(look().draw(Canvas.of(console)), refresh=True)
             time.sleep(every)

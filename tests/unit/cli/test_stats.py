@@ -172,7 +172,7 @@ def test_every_fault_is_told(desk: Desk) -> None:
     result = desk.run("usage", "--bucket", "week", "--limit", "3", "--tz", "Mars")
 
     assert result.exit_code == 2
-    assert all(f"`{name}`" in result.output for name in ("bucket", "limit", "tz"))
+    assert all(f"--{name}" in result.output for name in ("bucket", "limit", "tz"))
 
 
 def test_without_a_ledger_it_says_so_and_makes_none(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_it_looks_again_until_it_is_told_to_end(desk: Desk, words: Any, monkeypa
 
     result = desk.run("usage", "--watch", *WHEN, *words)
 
-    assert result.exit_code == 1  # as click ends what Ctrl-C has ended
+    assert (result.exit_code, "Abort" in result.output) == (0, False)
     assert looks == [5.0] * 3
     if words == ("--json",):
         assert [json.loads(line)["object"] for line in result.output.splitlines() if line.startswith("{")] == [
