@@ -9,6 +9,9 @@ BIN = .venv/bin
 DONE = .venv/installed
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
+# Tests start hundreds of processes: each would compile the gateway anew where the environment keeps no bytecode.
+test chaos quota: export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: up test chaos quota check format lock docs clean help venv run-env dev-env
 
 up: run-env ## Run everything on this machine: make up ARGS="--port 9000"
