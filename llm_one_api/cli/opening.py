@@ -41,7 +41,8 @@ def ledger_of(
 ) -> Iterator[Ledger]:
     """Open the ledger for a block; what is wrong with it ends the command by *failure*, in words.
 
-    With *must_exist* none is made where there is none.
+    One of an older version is not upgraded, for parts of that version may still run, and could not write to it any
+    more. With *must_exist* none is made where there is none.
     """
     url = settings.ledger.url
     try:
@@ -49,7 +50,7 @@ def ledger_of(
         try:
             if must_exist and not ledger.audit.exists():
                 raise failure(f"there is no ledger {masked(url)}")
-            ledger.open()
+            ledger.open_as_it_is()
             yield ledger
         finally:
             ledger.close()

@@ -7,13 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, delete, insert, inspect, select
+from sqlalchemy import delete, insert, inspect, select
 
-from llm_one_api.stores.ledger import schema
 from llm_one_api.stores.ledger.bulk import Adding
 from llm_one_api.stores.ledger.engine import make_engine
 from llm_one_api.stores.ledger.ledger import Ledger
@@ -23,6 +20,7 @@ from llm_one_api.stores.ledger.schema import upgrade
 from llm_one_api.stores.ledger.sums import HOUR, Sums, hour_of
 from llm_one_api.stores.ledger.tables import ledger_seq, metadata, records
 from llm_one_api.stores.limits.messages import Amount
+from tests.harness.older import upgrade_to
 from tests.harness.records import AT, record
 
 
@@ -40,18 +38,11 @@ def test_the_migrations_make_the_tables_that_the_code_works_with(url: str) -> No
     assert names == {*metadata.tables, "alembic_version"}
 
 
-def _upgrade_to(connection: Connection, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
-
-
 def test_an_upgrade_makes_the_sums_of_the_calls_that_are_there(url: str) -> None:
     ledger = Ledger(url)
     calls = [record(number, at=AT + timedelta(hours=7 * number), cost=None) for number in range(5)]
     with ledger._engine.begin() as connection:
-        _upgrade_to(connection, "0002")
+        upgrade_to(connection, "0002")
         rows = [to_row(call, seq) for seq, call in enumerate(calls, 1)]
         for row in rows:
             del row["quota_windows"]
@@ -74,7 +65,7 @@ def test_an_upgrade_makes_the_sums_of_the_calls_that_are_there(url: str) -> None
 def test_calls_from_before_there_were_quotas_are_charged_to_none(url: str) -> None:
     ledger = Ledger(url)
     with ledger._engine.begin() as connection:
-        _upgrade_to(connection, "0003")
+        upgrade_to(connection, "0003")
         row = to_row(record(1), 1)
         del row["quota_windows"]
         connection.execute(insert(records), [row])
@@ -94,7 +85,7 @@ def test_coarser_sums_are_made_from_those_that_are_there(url: str) -> None:
     ledger = Ledger(url)
     hours = {n: record(n, at=AT + timedelta(hours=n), user=f"u{n % 2}") for n in range(4)}
     with ledger._engine.begin() as connection:
-        _upgrade_to(connection, "0004")
+        upgrade_to(connection, "0004")
         connection.execute(insert(records), [to_row(call, seq) for seq, call in enumerate(hours.values(), 1)])
         connection.exec_driver_sql("UPDATE ledger_seq SET n = 4")
         sums = Sums()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, select, text, update
+from sqlalchemy import Engine, select, text, update
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 
 from llm_one_api.stores.ledger import schema
@@ -20,9 +18,13 @@ from llm_one_api.stores.ledger.engine import make_engine
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.locking import LAYOUT, SchemaBehind
 from llm_one_api.stores.ledger.prices import Change
+from llm_one_api.stores.ledger.quota_tables import quota_sums
+from llm_one_api.stores.ledger.rollup_tables import LATENCIES, ROLLUPS, TRAFFIC, latencies_day_hours
 from llm_one_api.stores.ledger.tables import ledger_seq
+from llm_one_api.stores.ledger.taken_back import taken_back
 from llm_one_api.stores.ledger.words import reason
 from tests.harness.databases import empty_database
+from tests.harness.older import upgrade_to
 from tests.harness.processes import wait_until
 from tests.harness.records import AT, record
 
@@ -37,16 +39,9 @@ def postgresql(postgres_url: str) -> Iterator[Engine]:
     with empty_database(postgres_url) as url:
         engine = make_engine(url)
         with engine.begin() as connection:
-            _upgrade_to(connection, "0004")
+            upgrade_to(connection, "0004")
         yield engine
         engine.dispose()
-
-
-def _upgrade_to(connection: Connection, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)
 
 
 @contextmanager
@@ -146,3 +141,13 @@ def test_who_knows_another_layout_writes_nothing_and_is_told_why(ledger: Ledger,
 
     assert "Restart" in reason(caught.value, url)
     assert [kept.record for kept in ledger.read(0, 9)] == [record(1, cost=None)]
+
+
+def test_what_writers_add_to_is_that_of_this_layout() -> None:
+    kept = [*ROLLUPS.values(), *TRAFFIC.values(), *LATENCIES.values(), latencies_day_hours, quota_sums, taken_back]
+    laid_out = "\n".join(f"{table.name}: {' '.join(table.columns.keys())}" for table in kept)
+
+    digest = hashlib.sha256(laid_out.encode()).hexdigest()[:8]
+
+    # Not so? If code of before would leave something out, count LAYOUT up, and `ledger_seq.layout` in the migration.
+    assert (LAYOUT, digest) == (1, "56e30517")

@@ -77,11 +77,23 @@ class Ledger:
         """Raise SchemaBehind, with what to do, if the tables are not what this version needs."""
         from llm_one_api.stores.ledger import schema
 
-        schema.check(self._engine)
+        schema.check(self._reading)
 
     def open(self) -> None:
-        """Get it ready for work: SQLite is upgraded, PostgreSQL is checked (SchemaBehind)."""
+        """Get it ready for the parts of an installation: SQLite is upgraded, PostgreSQL is checked (SchemaBehind)."""
         if self.is_sqlite:
+            self.upgrade()
+        else:
+            self.check()
+
+    def open_as_it_is(self) -> None:
+        """Get it ready for who looks at it or puts something right, while parts of another version may still run.
+
+        Tables of an older version are left as they are (SchemaBehind); SQLite's are made where there are none.
+        """
+        from llm_one_api.stores.ledger import schema
+
+        if self.is_sqlite and schema.revision(self._reading) is None:
             self.upgrade()
         else:
             self.check()

@@ -67,17 +67,23 @@ def _patience(connection: Connection) -> Iterator[None]:
         driver.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
 
 
+def revision(engine: Engine) -> str | None:
+    """Tell the revision that the tables are of; None: there are none."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
 def check(engine: Engine) -> None:
     """Raise SchemaBehind unless the tables are up to date."""
-    with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
+    found = revision(engine)
     if found == head():
         return
     if found is None:
         raise SchemaBehind("The ledger has no tables yet. Make them with: llm-one-api db upgrade")
     _check_known(found)
     raise SchemaBehind(
-        f"The ledger is at schema {found}, and this version needs {head()}. Make a backup, then: llm-one-api db upgrade"
+        f"The ledger is at schema {found}, and this version needs {head()}. "
+        "Stop workers of the older version, make a backup, then: llm-one-api db upgrade"
     )
 
 
