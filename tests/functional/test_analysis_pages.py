@@ -16,6 +16,7 @@ import pytest
 
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.values import fingerprint
+from tests.harness import commands
 from tests.harness.gateway import Gateway, gateway, settings
 from tests.harness.processes import BIN, wait_until
 from tests.harness.product import KEY, OTHER_KEY
@@ -62,9 +63,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 def terminal(scene: Scene, *words: str) -> str:
-    argv: list[str | Path] = [BIN / "llm-one-api", "stats", *words, "--config", scene.gateway.folder / "config.yaml"]
     folder = scene.gateway.folder
-    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=60, check=True).stdout
+    done = commands.run("stats", *words, "--config", folder / "config.yaml", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def live(scene: Scene, key: str = KEY) -> dict[str, Any]:

@@ -1,29 +1,20 @@
-"""`llm-one-api check-config`, as it is typed."""
+"""`llm-one-api check-config`, what it says and how it ends."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.harness.processes import BIN, ROOT
+from tests.harness import commands
+from tests.harness.processes import ROOT
 
 
 def check_config(
     folder: Path, *arguments: str | Path, environ: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in *folder* with nothing of ours in its environment but *environ*."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("LLM_ONE_API")}
-    return subprocess.run(
-        [BIN / "llm-one-api", "check-config", *map(str, arguments)],
-        cwd=folder,
-        env={**clean, **(environ or {})},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return commands.run("check-config", *arguments, folder=folder, env=environ)
 
 
 def test_the_documented_default_is_good_as_it_is(tmp_path: Path) -> None:

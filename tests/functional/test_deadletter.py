@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,8 +19,9 @@ from llm_one_api.plugins.running import StatsPlugins
 from llm_one_api.stores.counters import connect
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.values import Usage
+from tests.harness import commands
 from tests.harness.plugins import install
-from tests.harness.processes import BIN, ROOT, wait_until
+from tests.harness.processes import ROOT, wait_until
 from tests.harness.records import context, record
 
 PLUGIN = """
@@ -36,15 +35,6 @@ class Picky(StatsPlugin):
             raise ValueError(f"no room for {number} at {self.config['url']}")
         with open(self.config["out"], "a") as out:
             print(number, file=out)
-"""
-RUN_ALL = """
-import json, sys
-from click.testing import CliRunner
-from llm_one_api.cli import main
-
-config, commands = sys.argv[1:]
-done = [CliRunner().invoke(main, [*words, "--config", config]) for words in json.loads(commands)]
-print(json.dumps([[each.exit_code, each.output] for each in done]))
 """
 SECRET = "postgresql://u:hunter2hunter2@h/stats"
 ENOUGH = 6
@@ -106,27 +96,8 @@ class Installed:
 
     def run(self, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return subprocess.run(
-            [BIN / "llm-one-api", *words, "--config", self.config],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": f"{self.path}:{ROOT}"},
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    def run_all(self, commands: list[list[str]]) -> list[tuple[int, str]]:
-        """Run several, one after another in one process, which saves starts: the exit codes, and the words."""
-        done = subprocess.run(
-            [sys.executable, "-c", RUN_ALL, str(self.config), json.dumps(commands)],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": f"{self.path}:{ROOT}"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        return [tuple(each) for each in json.loads(done.stdout)]
+        env = {"PYTHONPATH": f"{self.path}:{ROOT}"}
+        return commands.run(*words, "--config", self.config, folder=self.folder, env=env, typed=typed)
 
     def counted(self) -> tuple[int, int, int]:
         """Tell what `memory` has: since, place, and how many calls."""
@@ -168,9 +139,9 @@ def test_what_was_set_aside_is_listed_with_the_reason_and_without_secrets(instal
 def test_a_person_is_shown_some_and_told_how_many_more_there_are_a_program_gets_all(installed: Installed) -> None:
     installed.ledger.ingest([record(100 + n, usage=Usage(images=2**70)) for n in range(SHOWN + 1)])
 
-    (_, shown), (_, all_), (_, some) = installed.run_all(
-        [["deadletter", "list"], ["deadletter", "list", "--json"], ["deadletter", "list", "--json", "--limit", "3"]]
-    )
+    shown = installed.run("deadletter", "list").stdout
+    all_ = installed.run("deadletter", "list", "--json").stdout
+    some = installed.run("deadletter", "list", "--json", "--limit", "3").stdout
 
     assert len(shown.splitlines()) == 1 + SHOWN + 2
     assert shown.splitlines()[-1] == f"1 more: --limit {SHOWN + 1} shows all."
@@ -259,11 +230,11 @@ def test_what_cannot_be_done_is_said(installed: Installed) -> None:
         (["plugins", "replay", "picky", "--since", "2025-11-01"], 0, "picky has not had the calls since 2025-11-01"),
     ]
 
-    done = installed.run_all([words for words, _, _ in cases])
+    done = [installed.run(*words) for words, _, _ in cases]
 
-    assert [code for code, _ in done] == [code for _, code, _ in cases]
-    for (_, said), (_, _, wanted) in zip(done, cases, strict=True):
-        assert wanted in said
+    assert [each.returncode for each in done] == [code for _, code, _ in cases]
+    for each, (_, _, wanted) in zip(done, cases, strict=True):
+        assert wanted in each.stdout + each.stderr
 
 
 def test_the_status_says_how_far_each_is_and_why_one_does_not_get_on(installed: Installed) -> None:

@@ -12,10 +12,11 @@ import pytest
 import requests
 from sqlalchemy import make_url
 
+from tests.harness import commands
 from tests.harness.bookkeeper import Bookkeeper, bookkeeper
 from tests.harness.judge import books, settle
 from tests.harness.load import load
-from tests.harness.processes import BIN, wait_until
+from tests.harness.processes import wait_until
 from tests.harness.product import KEY, Product, config
 from tests.harness.services import Postgres, postgres_server
 
@@ -54,8 +55,7 @@ def installed(upstream: Bookkeeper, database: str, tmp_path: Path) -> Iterator[P
 
 def cli(it: Product, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command in the installation's folder, to its end."""
-    argv: list[str | Path] = [BIN / "llm-one-api", *words, "--config", it.config]
-    return subprocess.run(argv, cwd=it.folder, capture_output=True, text=True, timeout=60)
+    return commands.run(*words, "--config", it.config, folder=it.folder)
 
 
 def test_a_start_without_tables_says_what_to_do_and_ends(installed: Product) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness.processes import BIN, wait_until
+from tests.harness import commands
+from tests.harness.processes import wait_until
 from tests.harness.product import OTHER_KEY, Product, config, product
 from tests.harness.upstream import Conversation, Upstream, json_answer, scripted
 
@@ -52,8 +53,7 @@ def installed(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def cli(it: Product, *words: str) -> subprocess.CompletedProcess[str]:
     """Run `llm-one-api prices` in the installation's folder, to its end."""
-    argv: list[str | Path] = [BIN / "llm-one-api", "prices", *words, "--config", it.config]
-    return subprocess.run(argv, cwd=it.folder, capture_output=True, text=True, timeout=60)
+    return commands.run("prices", *words, "--config", it.config, folder=it.folder)
 
 
 def called(it: Product, model: str) -> dict[str, Any]:
@@ -192,14 +192,13 @@ def test_other_callers_see_the_cost_of_their_own_calls_alone(installed: Product)
 
 def test_a_ledger_in_which_all_have_a_cost_says_so_and_one_that_is_away_too(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
-    argv: list[str | Path] = [BIN / "llm-one-api", "prices", "missing", "--config", file]
 
     file.write_text("ledger: {url: 'sqlite:///ledger.db'}")
-    empty = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    empty = commands.run("prices", "missing", "--config", file, folder=tmp_path)
     file.write_text("ledger: {url: 'postgresql://me:s3cret@127.0.0.1:1/nowhere'}")
-    away = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    away = commands.run("prices", "missing", "--config", file, folder=tmp_path)
     file.write_text("pricing: {m: {inptu: 1}}")
-    faulty = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    faulty = commands.run("prices", "missing", "--config", file, folder=tmp_path)
 
     assert (empty.returncode, empty.stdout) == (0, "Every call whose usage is known has a cost.\n")
     assert away.returncode == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -16,8 +15,9 @@ import pytest
 import requests
 
 from llm_one_api.stores.journal.segments import ACKED, list_segments
+from tests.harness import commands
 from tests.harness.parts import Parts, parts
-from tests.harness.processes import BIN, wait_until
+from tests.harness.processes import wait_until
 from tests.harness.product import KEY, config
 from tests.harness.services import Valkey
 from tests.harness.upstream import CHAT, Upstream, json_answer, scripted
@@ -53,14 +53,7 @@ def all_kept(ledger: Path, calls: list[str]) -> None:
 
 def resend(running: Parts, since: str) -> subprocess.CompletedProcess[str]:
     config_file = running.folder / "config.yaml"
-    return subprocess.run(
-        [BIN / "llm-one-api", "relay", "resend", "--config", config_file, "--since", since],
-        cwd=running.folder,
-        env={name: value for name, value in os.environ.items() if not name.startswith("LLM_ONE_API")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    return commands.run("relay", "resend", "--config", config_file, "--since", since, folder=running.folder)
 
 
 def test_after_a_restored_backup_every_call_is_in_the_ledger_once(

@@ -18,6 +18,7 @@ from sqlalchemy import create_engine, make_url
 from llm_one_api.cli import embedded_valkey
 from llm_one_api.cli.claim import claimed
 from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness import commands
 from tests.harness.databases import empty_database
 from tests.harness.disks import at_most
 from tests.harness.processes import BIN, ROOT, free_port
@@ -48,8 +49,12 @@ class Installation:
             timeout=60,
         )
 
-    def up(self, before: str = "") -> subprocess.CompletedProcess[str]:
-        return self.run("llm-one-api", "up", before=before)
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run one of `llm-one-api` to its end."""
+        return commands.run(*words, folder=self.folder, env={"LLM_ONE_API_CONFIG": str(self.folder / "config.yaml")})
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return self.command("up")
 
     def worker(self) -> subprocess.CompletedProcess[str]:
         return self.run("celery", "-A", "workers.celery_app", "--quiet", "worker", "-Q", "ingest")
@@ -74,7 +79,9 @@ def told(ended: subprocess.CompletedProcess[str]) -> str:
 
 
 def test_a_full_disk(it: Installation) -> None:
-    assert told(it.up(before="ulimit -f 0;")).startswith("Error: cannot start: No usable temporary directory")
+    ended = it.run("llm-one-api", "up", before="ulimit -f 0;")
+
+    assert told(ended).startswith("Error: cannot start: No usable temporary directory")
 
 
 def test_a_data_folder_on_a_full_disk(tmp_path: Path) -> None:
@@ -100,7 +107,7 @@ def test_a_journal_that_cannot_be_made(it: Installation) -> None:
     folder = no_folder(it.folder)
     it.configure({"journal": {"folder": folder}})
 
-    ends = [told(it.up()), told(it.run("llm-one-api", "relay"))]
+    ends = [told(it.up()), told(it.command("relay"))]
 
     assert ends == [f"Error: cannot write to {folder}: Not a directory"] * 2
 
@@ -108,7 +115,7 @@ def test_a_journal_that_cannot_be_made(it: Installation) -> None:
 def test_a_journal_that_nobody_may_write_to(it: Installation) -> None:
     it.configure({"journal": {"folder": "/sys/kernel"}})
 
-    for line in (told(it.up()), told(it.run("llm-one-api", "relay"))):
+    for line in (told(it.up()), told(it.command("relay"))):
         assert line.startswith("Error: cannot write to /sys/kernel: ")
 
 
@@ -116,7 +123,7 @@ def test_a_journal_that_nobody_may_write_to(it: Installation) -> None:
 def test_a_ledger_whose_folder_cannot_be_made(it: Installation, command: str) -> None:
     it.configure({"ledger": {"url": f"sqlite:///{no_folder(it.folder)}/ledger.db"}})
 
-    line = told(it.run("llm-one-api", *command.split()))
+    line = told(it.command(*command.split()))
 
     assert "file/folder/ledger.db cannot be u" in line
     assert line.endswith(": Not a directory")
@@ -128,7 +135,7 @@ def test_a_ledger_that_is_none(it: Installation, command: str) -> None:
     (it.folder / "data").mkdir()
     (it.folder / "data/ledger.db").write_text("not what SQLite writes" * 1000)
 
-    line = told(it.run("llm-one-api", *command.split()))
+    line = told(it.command(*command.split()))
 
     assert line.endswith("DatabaseError: file is not a database")
 
@@ -165,14 +172,14 @@ def test_an_upgrade_of_a_ledger_of_a_newer_version(it: Installation, postgres_ur
             it.configure({"ledger": {"url": url}})
             make_newer(url)
 
-            assert told(it.run("llm-one-api", "db", "upgrade")) == f"Error: {NEWER}"
+            assert told(it.command("db", "upgrade")) == f"Error: {NEWER}"
 
 
 def test_a_database_that_is_not_there(it: Installation) -> None:
     port = free_port()
     it.configure({"ledger": {"url": f"postgresql://me:{PASSWORD}@127.0.0.1:{port}/stats"}})
 
-    ends = [it.up(), it.run("llm-one-api", "db", "upgrade")]
+    ends = [it.up(), it.command("db", "upgrade")]
 
     for ended in ends:
         assert f"127.0.0.1:{port}/stats cannot be u" in told(ended)
@@ -237,7 +244,7 @@ def test_what_is_kept_in_a_folder_that_all_may_read_is_for_our_own_eyes_only(it:
     it.configure({"ledger": {"url": it.ledger_url}})
 
     embedded_valkey.prepare(data)
-    upgraded = it.run("llm-one-api", "db", "upgrade")
+    upgraded = it.command("db", "upgrade")
 
     assert upgraded.returncode == 0, upgraded.stderr
     assert [path for path in (data / "valkey", data / "run/valkey.conf", data / "ledger.db") if not private(path)] == []

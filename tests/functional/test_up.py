@@ -9,7 +9,6 @@ import re
 import resource
 import select
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ import pytest
 import requests
 
 from llm_one_api.settings.sections import DeliverySettings
+from tests.harness import commands
 from tests.harness.processes import BIN, Process, free_port, wait_until
 from tests.harness.product import KEY, OTHER_KEY, Product, config, demo_upstream, product
 
@@ -148,10 +148,17 @@ def test_memory_counts_its_run_anew_when_an_operator_says_so(running: Product) -
     wait_until(lambda: request_id in str(stats()["newest"]), what="the call is counted")
     before = stats()
 
-    words = ["plugins", "replay", "memory", "--since", "2000-01-01", "--yes", "--config", str(running.config)]
-    done = subprocess.run(
-        [str(BIN / "llm-one-api"), *words], cwd=running.folder, capture_output=True, text=True, timeout=60
-    )
+    words: list[str | Path] = [
+        "plugins",
+        "replay",
+        "memory",
+        "--since",
+        "2000-01-01",
+        "--yes",
+        "--config",
+        running.config,
+    ]
+    done = commands.run(*words, folder=running.folder)
     wait_until(lambda: stats()["total_requests"] == before["total_requests"], what="all is counted again")
 
     assert done.returncode == 0, done.stderr

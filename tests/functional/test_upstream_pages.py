@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.harness import commands
 from tests.harness.gateway import Gateway, gateway, settings
-from tests.harness.processes import BIN, wait_until
+from tests.harness.processes import wait_until
 from tests.harness.product import OTHER_KEY
 from tests.harness.services import Valkey, valkey
 from tests.harness.upstream import CHAT, Upstream, json_answer, scripted
@@ -145,10 +145,10 @@ def test_the_pages_are_for_administrators(scene: Scene, path: str) -> None:
 
 def test_the_terminal_shows_the_same(scene: Scene, after: dict[str, Any]) -> None:
     config = scene.gateway.folder / "config.yaml"
-    argv: list[str | Path] = [BIN / "llm-one-api", "upstreams", "--config", config, "--json"]
 
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True)
+    done = commands.run("upstreams", "--config", config, "--json", folder=scene.gateway.folder)
 
+    assert done.returncode == 0, done.stderr
     assert SECRET not in done.stdout
     told = upstreams(json.loads(done.stdout))
     assert {name: one["state"] for name, one in told.items()} == {"good": "healthy", "bad": "ejected"}

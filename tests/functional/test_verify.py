@@ -20,7 +20,8 @@ from llm_one_api.stores.journal.segments import ACKED, list_segments
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.limits import LimitStore
 from llm_one_api.stores.limits.messages import Amount
-from tests.harness.processes import BIN, ROOT, wait_until
+from tests.harness import commands
+from tests.harness.processes import ROOT, wait_until
 from tests.harness.product import Product, config, product
 from tests.harness.upstream import Upstream, json_answer, scripted
 
@@ -88,8 +89,7 @@ def do_the_jobs(it: Product) -> None:
 
 
 def verify(it: Product, *words: str) -> subprocess.CompletedProcess[str]:
-    argv: list[str | Path] = [BIN / "llm-one-api", "verify", *words, "--config", it.config]
-    return subprocess.run(argv, cwd=it.folder, capture_output=True, text=True, timeout=60)
+    return commands.run("verify", *words, "--config", it.config, folder=it.folder)
 
 
 def states(it: Product, *words: str) -> tuple[int, dict[str, Any]]:
@@ -253,12 +253,11 @@ def test_what_is_away_is_neither_agreement_nor_difference(installed: Product, tm
     elsewhere = tmp_path / "config.yaml"
     written = json.loads(installed.config.read_text())
     ledger = {"url": installed.ledger_url}
-    argv: list[str | Path] = [BIN / "llm-one-api", "verify", "--config", elsewhere]
 
     elsewhere.write_text(json.dumps({**written, "ledger": ledger, "redis": {"url": "redis://127.0.0.1:1/0"}}))
-    no_redis = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    no_redis = commands.run("verify", "--config", elsewhere, folder=tmp_path)
     elsewhere.write_text(json.dumps(written))
-    no_ledger = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    no_ledger = commands.run("verify", "--config", elsewhere, folder=tmp_path)
 
     assert no_redis.returncode == 2
     assert "memory     NOT CHECKED" in no_redis.stdout
