@@ -24,10 +24,16 @@ from llm_one_api.stores.ledger.jobs import LastRun
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.words import reason
 from llm_one_api.stores.limits import LimitStore
-from llm_one_api.timetable import planned
+from llm_one_api.timetable import EXPORT, EXPORT_LATE, QUOTA_CHECK, planned
 
 _PATIENCE = 5.0
 """Seconds for an answer of Redis."""
+_ONLY_IF = {
+    EXPORT: "export.enabled is false; `llm-one-api export` writes a day all the same",
+    EXPORT_LATE: "export.enabled is false",
+    QUOTA_CHECK: "there are no quotas",
+}
+"""Jobs that there are only where the config says so."""
 _HEAD = ("JOB", "EVERY", "PERIOD", "FINISHED", "TOOK", "WENT", "RESULT")
 
 
@@ -89,7 +95,8 @@ def run(name: str, config: Path | None, period: str | None, again: bool) -> None
         periodic = {job.name: job for job in jobs(settings, means)}
         minutely = each_minute(settings, means)
         if name not in {**periodic, **minutely}:
-            raise click.ClickException(f"no job {name!r}; there are: {', '.join([*periodic, *minutely])}")
+            why = f" ({_ONLY_IF[name]})" if name in _ONLY_IF else ""
+            raise click.ClickException(f"no job {name!r}{why}; there are: {', '.join([*periodic, *minutely])}")
         with _told(settings):
             if name in periodic:
                 job = periodic[name]

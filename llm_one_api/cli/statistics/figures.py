@@ -5,7 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 
 UNKNOWN = "-"
-_CENTS = 100
 
 
 def count(number: int) -> str:
@@ -29,7 +28,7 @@ def number(figure: float | None) -> str:
 
 
 def money(amount: Decimal | None) -> str:
-    """Write USD: to the cent if there are many or none at all, else so that something is seen of it."""
+    """Write USD: to the cent from a dollar on, and where it is nothing; else so that something is seen of it."""
     if amount is None:
         return UNKNOWN
-    return f"${amount:,.2f}" if abs(amount) >= _CENTS or not amount else f"${amount:,.6f}"
+    return f"${amount:,.2f}" if abs(amount) >= 1 or not amount else f"${amount:,.6f}"

@@ -67,6 +67,7 @@ def test_a_job_is_done_by_hand_once_and_listed_with_what_came_of_it(desk: Desk) 
     assert last["seconds"] >= 0
     assert last["finished_at"].endswith("+08:00")
     assert "retention" in table
+    assert "PERIOD         FINISHED                    TOOK" in table  # only numbers are put to the right
 
 
 def test_what_somebody_is_at_is_left_to_them(desk: Desk) -> None:
@@ -83,6 +84,7 @@ def test_what_somebody_is_at_is_left_to_them(desk: Desk) -> None:
     ("words", "told"),
     [
         (("nonsense",), "there are: retention"),
+        (("export",), "export.enabled is false"),
         (("alerts", "--period", "2026-01-01"), "no periods"),
         (("audit", "--period", "2999-01-01"), "not over yet"),
         (("audit", "--period", "soon"), "Invalid"),
