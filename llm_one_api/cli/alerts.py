@@ -17,7 +17,7 @@ from llm_one_api.books.reports.alerts.figures import Figures
 from llm_one_api.books.reports.alerts.rules import Alerting, Rule
 from llm_one_api.books.reports.alerts.sending import Outcome
 from llm_one_api.books.reports.alerts.trying import EXAMPLE, event_of_test
-from llm_one_api.books.reports.alerts.wording import group_words, local, shown
+from llm_one_api.books.reports.alerts.wording import counted, group_words, local, shown
 from llm_one_api.cli import alerts_shown
 from llm_one_api.cli.opening import config_option, ledger_of, settings_of, with_redis_of_up
 from llm_one_api.cli.table import cell
@@ -149,7 +149,7 @@ def _figures(rule: Rule, figures: Figures | None) -> Iterator[str]:
     for group, figure in busiest[:_SHOWN]:
         of = group_words(msgspec.json.decode(group))
         value = "too few calls" if figure.value is None else shown(rule.metric, figure.value)
-        calls = "" if figure.samples is None else f" ({figure.samples:,} calls)"
+        calls = "" if figure.samples is None else f" ({counted(figure.samples)})"
         yield f"  {f'{of}: ' if of else ''}{value}{calls}"
     if len(figures) > _SHOWN:
         yield f"  and {len(figures) - _SHOWN:,} more"

@@ -16,6 +16,8 @@ from llm_one_api.stores.ledger.alerts import Alert, Kind
 from llm_one_api.values import Value
 
 _LONGEST = 100
+_PLACES, _LEAST_ROUNDED = 4, Decimal("0.01")
+"""Of USD, for people; what is less than a cent they see whole."""
 _WORDS: Mapping[str, str] = {"firing": "FIRING", "repeat": "STILL FIRING", "resolved": "RESOLVED", "test": "TEST"}
 _NAMES: Mapping[str, str] = {
     "avg_tokens": "tokens a call",
@@ -91,12 +93,17 @@ def shown(metric: str, value: Decimal | str | None) -> str:
     if metric == "quota_percent":
         return f"{plain(number)} %"
     if metric.startswith("cost"):
-        return f"${plain(number)}"
+        return f"${plain(round(number, _PLACES) if abs(number) >= _LEAST_ROUNDED else number)}"
     if metric in {"avg_tokens", "dead_letters"}:
         return plain(round(number, 1))
     if metric == "upstream_down":
         return "down" if number else "up"
     return f"{plain(round(number, 3))} s"
+
+
+def counted(calls: int) -> str:
+    """Write a number of calls."""
+    return "1 call" if calls == 1 else f"{calls:,} calls"
 
 
 def plain(number: Decimal) -> str:
@@ -125,7 +132,7 @@ def _lines(kind: str, told: Mapping[str, Any]) -> Iterator[str]:
     figure = f"{_NAMES.get(metric, metric)}: {shown(metric, told['value'])}"
     yield figure if metric == "upstream_down" else f"{figure}, limit {shown(metric, told['above'])}"
     if told["window_seconds"]:
-        calls = "" if told["requests"] is None else f", {told['requests']:,} calls"
+        calls = "" if told["requests"] is None else f", {counted(told['requests'])}"
         yield f"in the last {span(told['window_seconds'])}{calls}"
     if told["where"]:
         yield "of " + "; ".join(
