@@ -123,7 +123,7 @@ def _empty(url: str) -> Iterator[Ledger]:
     """Open a ledger that has no records but ours."""
     ledger = Ledger(url)
     try:
-        ledger.open()
+        ledger.open_as_it_is()
         last, mark = ledger.last_seq(), ledger.cursors.position(_MARK)
         if last and (mark is None or mark.since != last):
             raise click.ClickException(
