@@ -23,7 +23,7 @@ def usage(analysis: Analysis, question: Question, scope: str) -> Page:
     return Page(
         head=layout.usage_head(question, scope),
         rows=layout.with_nothing(analysis.ask(question, MOST_ROWS), question),
-        fields=partial(layout.of_row, question=question),
+        fields=layout.of_rows(question),
         columns=columns,
         cells=layout.cells(columns),
     )
@@ -35,7 +35,7 @@ def top(analysis: Analysis, asked: Top, scope: str) -> Page:
     return Page(
         head=layout.top_head(asked, scope),
         rows=ranked(analysis, asked),
-        fields=partial(layout.of_ranked, question=asked.question),
+        fields=layout.of_ranking(asked.question),
         columns=columns,
         cells=layout.cells(columns),
     )

@@ -23,10 +23,10 @@ class Page:
     """What JSON has in front of the rows."""
     called: str = "rows"
     rows: Sequence[Any]
-    fields: Callable[[Any], Mapping[str, Any]]
-    """Lays a row out as JSON."""
+    fields: Callable[[Any], Any]
+    """Lays a row out as what JSON is written of."""
     columns: Sequence[str]
-    cells: Callable[[Mapping[str, Any]], Sequence[Cell]]
+    cells: Callable[[Any], Sequence[Cell]]
     """Takes the cells of a sheet out of what was laid out."""
     tail: Mapping[str, Any] = field(default_factory=dict)
     """What JSON has behind the rows."""
@@ -52,7 +52,7 @@ def _csv(page: Page, between: Callable[[], None]) -> Iterator[bytes]:
         yield line.encode()
 
 
-def _laid_out(page: Page, between: Callable[[], None]) -> Iterator[Mapping[str, Any]]:
+def _laid_out(page: Page, between: Callable[[], None]) -> Iterator[Any]:
     for number, row in enumerate(page.rows):
         if number % AT_ONCE == AT_ONCE - 1:
             between()

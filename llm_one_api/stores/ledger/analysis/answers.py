@@ -55,7 +55,7 @@ class Sums(Value, frozen=True, kw_only=False):
     """Calls whose usage is known, and their cost is not."""
     streams: int = 0
     outcomes: Mapping[str, int] = {}
-    """Calls by how they ended; those that there were."""
+    """Calls by how they ended; those that there were, by name."""
     cost: Decimal | None = None
     """USD, of the calls that have a cost; None: none has."""
 

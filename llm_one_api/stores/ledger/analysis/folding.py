@@ -20,10 +20,11 @@ Where = tuple[datetime | None, tuple[Any, ...]]
 Counts = dict[Where, dict[str, dict[int, int]]]
 """How many calls took how long, by kind and by bucket of time taken."""
 
-_OUTCOMES_AT = FIGURES.index(OUTCOMES[0])
+_OUTCOMES = [(name, FIGURES.index(name)) for name in sorted(OUTCOMES)]
 _MICROS, _PICOS, _PRICED = (FIGURES.index(name) for name in ("cost_micros", "cost_picos", "priced"))
 _STREAMS = FIGURES.index("streams")
 _sums: Callable[..., Sums] = Sums
+_NO_TIMES: dict[str, dict[int, int]] = {}
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -56,15 +57,15 @@ def rows(question: Question, sums: dict[Where, Sequence[int]], times: Counts) ->
     begins = {begin for begin, _ in sums if begin is not None}
     local = {begin: begin.astimezone(question.zone) for begin in begins}
     found = []
-    for where in sorted(sums, key=lambda where: _order(where, sums[where][0])):
-        begin, group = where
-        spread = times.get(where, {})
-        if sums[where][0]:
+    for where, figures in sorted(sums.items(), key=_order):
+        if figures[0]:
+            begin, group = where
+            spread = times.get(where, _NO_TIMES) if times else _NO_TIMES
             found.append(
                 Row(
                     bucket=None if begin is None else local[begin],
                     group=group_of(question.group_by, group),
-                    sums=as_sums(sums[where]),
+                    sums=as_sums(figures),
                     duration=_quantiles(spread.get("duration")),
                     ttft=_quantiles(spread.get("ttft")),
                 )
@@ -72,15 +73,15 @@ def rows(question: Question, sums: dict[Where, Sequence[int]], times: Counts) ->
     return found
 
 
-def _order(where: Where, requests: int) -> tuple[Any, ...]:
-    begin, group = where
+def _order(item: tuple[Where, Sequence[int]]) -> tuple[Any, ...]:
+    (begin, group), figures = item
     # A stretch without buckets has one begin: none.
-    return (begin or _NEVER, -requests, *map(str, group))
+    return (begin or _NEVER, -figures[0], group)
 
 
 def as_sums(figures: Sequence[int]) -> Sums:
     """Name the figures."""
-    outcomes = {name: calls for name, calls in zip(OUTCOMES, figures[_OUTCOMES_AT:], strict=True) if calls}
+    outcomes = {name: figures[place] for name, place in _OUTCOMES if figures[place]}
     cost = Decimal(figures[_MICROS] * MILLION + figures[_PICOS]).scaleb(-12) if figures[_PRICED] else None
     return _sums(*figures[:_MICROS], streams=figures[_STREAMS], outcomes=outcomes, cost=cost)
 
