@@ -131,32 +131,28 @@ def test_a_price_given_later_is_in_days_and_months_too(ledger: Ledger) -> None:
     assert tuple(row) == (500_000, 0)
 
 
-@pytest.mark.parametrize(
-    ("sql", "table"),
-    [
+def test_a_sum_of_a_day_or_a_month_that_was_changed_is_found_and_made_anew(ledger: Ledger) -> None:
+    fill(ledger)
+    for period in ledger.closing.due(UTC_ZONE, FIRST + 3 * DAY):
+        ledger.closing.close(period)
+
+    for sql, table in (
         ("UPDATE rollups_day SET requests = requests + 1 WHERE slot = (SELECT min(slot) FROM rollups_day)", "rollups"),
         ("DELETE FROM traffic_day WHERE slot = (SELECT max(slot) FROM traffic_day)", "traffic"),
         ("UPDATE latencies_day SET calls = '{\"7\":1}' WHERE kind = 'ttft'", "latencies"),
         ("UPDATE latencies_day_hours SET hours = '{\"0\":{\"7\":1}}' WHERE kind = 'ttft'", "latencies"),
         ("UPDATE traffic_month SET cost_micros = 0", "traffic"),
         ("UPDATE latencies_month SET calls = '{}'", "latencies"),
-    ],
-)
-def test_a_sum_of_a_day_or_a_month_that_was_changed_is_found_and_made_anew(
-    ledger: Ledger, sql: str, table: str
-) -> None:
-    fill(ledger)
-    for period in ledger.closing.due(UTC_ZONE, FIRST + 3 * DAY):
-        ledger.closing.close(period)
-    with ledger._engine.begin() as connection:
-        connection.exec_driver_sql(sql)
+    ):
+        with ledger._engine.begin() as connection:
+            connection.exec_driver_sql(sql)
 
-    found = [*ledger.closing.differences(*ALWAYS)]
-    ledger.closing.close_anew({each.slot for each in found})
+        found = [*ledger.closing.differences(*ALWAYS)]
+        ledger.closing.close_anew({each.slot for each in found})
 
-    assert {each.table.split("_")[0] for each in found} == {table}
-    assert agree(ledger)
-    assert ledger.closing.due(UTC_ZONE, FIRST + 3 * DAY) == []
+        assert {each.table.split("_")[0] for each in found} == {table}, sql
+        assert agree(ledger), sql
+        assert ledger.closing.due(UTC_ZONE, FIRST + 3 * DAY) == [], sql
 
 
 def test_hours_that_are_made_anew_open_their_day(ledger: Ledger) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llm_one_api.stores.ledger.ledger import Ledger
-from tests.harness.plugins import install
-from tests.harness.processes import Process, wait_until
+from tests.harness.plugins import entry_points
+from tests.harness.processes import Process
 from tests.harness.records import record
 
 PLUGIN = """
@@ -71,7 +71,7 @@ class Exactly(ExactStatsPlugin):
 """
 
 DELIVERIES = """
-import json, os, sys
+import json, os, socket, sys
 from pathlib import Path
 from llm_one_api.books.deliver import Pace, deliver
 from llm_one_api.plugins import timelimit
@@ -80,18 +80,46 @@ from llm_one_api.stores.ledger.ledger import Ledger
 from tests.harness.records import context
 
 timelimit.EVERY = 0.05
-url, folder, section, name, times, limit = sys.argv[1:]
-for _ in range(int(times)):
-    pid = os.fork()
-    if pid == 0:
-        sections, where = {name: json.loads(section)}, context(Path(folder))
-        plugins = StatsPlugins([name], sections, where, call_timeout=float(limit), grace=0.1)
-        deliver(Ledger(url), name, plugins, Pace(tries=2, retry_min=0.001, retry_max=0.002, chunk=4))
-        os._exit(0)
-    print("status", os.waitpid(pid, 0)[1], flush=True)
+with socket.socket(fileno=int(sys.argv[1])) as test, test.makefile("rw") as lines:
+    for line in lines:
+        url, folder, strangers, name, section, times, limit = json.loads(line)
+        for _ in range(times):
+            pid = os.fork()
+            if pid == 0:
+                sys.path.insert(0, strangers)
+                said = os.open(f"{folder}/said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                os.dup2(said, 1)
+                os.dup2(said, 2)
+                plugins = StatsPlugins([name], {name: section}, context(Path(folder)), call_timeout=limit, grace=0.1)
+                deliver(Ledger(url), name, plugins, Pace(tries=2, retry_min=0.001, retry_max=0.002, chunk=4))
+                os._exit(0)
+            os.waitpid(pid, 0)
+        print("done", file=lines, flush=True)
 """
+"""Deliveries are forked off a process that has imported what they need, which takes longer than they do."""
 
-Run = Callable[..., Process]
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """Ask for deliveries; gives the answer when they are over."""
+    here, there = socket.socketpair()
+    here.settimeout(60)
+    with here, there, here.makefile("rw") as lines:
+        argv = [sys.executable, "-c", DELIVERIES, str(there.fileno())]
+        folder = tmp_path_factory.mktemp("deliveries")
+        process = Process("deliveries", argv, folder=folder, pass_fds=[there.fileno()])
+        there.close()
+
+        def _ask(line: str) -> str:
+            print(line, file=lines, flush=True)
+            return lines.readline()
+
+        try:
+            yield _ask
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -101,37 +129,17 @@ def ledger(ledger: Ledger) -> Ledger:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> Run:
-    """Deliver so many times, each in a process of its own."""
+def run(tmp_path: Path, ledger: Ledger, ask: Callable[[str], str]) -> Run:
+    """Deliver so many times, each in a process of its own; gives what they have said."""
     kinds = {name: f"a_deadly_module:{name.capitalize()}" for name in ("deadly", "exactly")}
-    install(monkeypatch, tmp_path, {"stats": kinds})
-    strangers = next(tmp_path.glob("strangers*"))
+    strangers = entry_points(tmp_path, {"stats": kinds})
     (strangers / "a_deadly_module.py").write_text(PLUGIN)
 
-    def _run(times: int, name: str = "deadly", server: str = "", limit: float = 10, **trouble: str) -> Process:
+    def _run(times: int, name: str = "deadly", server: str = "", limit: float = 10, **trouble: str) -> str:
         section = {"trouble": trouble, "out": str(tmp_path / "out"), "server": server}
-        process = Process(
-            "deliveries",
-            [
-                sys.executable,
-                "-c",
-                DELIVERIES,
-                str(ledger._engine.url),
-                tmp_path,
-                json.dumps(section),
-                name,
-                str(times),
-                str(limit),
-            ],
-            folder=tmp_path,
-            env={"PYTHONPATH": ":".join([str(strangers), *sys.path])},
-        )
-        try:
-            wait_until(lambda: not process.alive, timeout=60, what="the deliveries are over")
-        finally:
-            process.kill()
-        assert process.popen.returncode == 0, process.text()
-        return process
+        asked = [str(ledger._engine.url), str(tmp_path), str(strangers), name, section, times, limit]
+        assert ask(json.dumps(asked)) == "done\n"
+        return (tmp_path / "said").read_text()
 
     return _run
 
@@ -152,12 +160,12 @@ def letters(ledger: Ledger) -> dict[int | None, str]:
 def test_a_record_with_which_the_process_ends_is_found_out_and_set_aside(
     run: Run, ledger: Ledger, tmp_path: Path, way: str
 ) -> None:
-    process = run(9, **{"7": way})
+    said = run(9, **{"7": way})
 
     assert letters(ledger) == {7: "its process ended 2 times while it had this record in hand"}
     assert set(kept(tmp_path)) == set(without(7))
     assert kept(tmp_path).count(8) == 1
-    assert process.text().count("delivery.process_ended") == 3
+    assert said.count("delivery.process_ended") == 3
     position: Any = ledger.cursors.position("deadly")
     assert (position.seq, position.failures) == (12, 0)
 

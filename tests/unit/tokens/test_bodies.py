@@ -377,7 +377,7 @@ FIELDS = """
 NAMES_OF_FIELDS = st.sampled_from(FIELDS.split())
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(
     kind=st.sampled_from(list(KINDS)),
     body=st.dictionaries(
