@@ -179,6 +179,7 @@ def scene(folder: Path, *, ledger_kind: LedgerKind, chance: Random, callers: int
             upstream.url,
             redis={"url": valkey.url},
             ledger={"url": database.url},
+            server={"workers": 2},
             # What takes minutes with the defaults takes seconds here.
             relay={"resend_min": 1, "resend_max": 10},
             delivery={"lease": 6, "call_timeout": 1.4, "retry_max": 5, "max_memory": PLUGIN_MEMORY},

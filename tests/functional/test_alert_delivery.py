@@ -19,6 +19,7 @@ from llm_one_api.books.reports.alerts.sending import Outcome, send
 from llm_one_api.books.reports.alerts.wording import Message
 from llm_one_api.cli import main
 from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness.databases import give_tables
 from tests.harness.http_proxy import HttpProxy
 from tests.harness.processes import BIN, ROOT, Process
 from tests.harness.receivers import Mailbox, Receiver, mailbox, receiver
@@ -128,8 +129,8 @@ class Place:
                 }
             )
         )
+        give_tables(folder / "ledger.db")
         self.ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
-        self.ledger.upgrade()
         now = datetime.now(UTC) - timedelta(seconds=30)
         self.ledger.ingest([record(n, at=now, outcome="timeout" if n % 2 else "success") for n in range(40)])
 

@@ -17,6 +17,7 @@ from llm_one_api.broker import DELIVER, sender
 from llm_one_api.plugins import memory
 from llm_one_api.stores.counters import connect
 from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness.databases import give_tables
 from tests.harness.plugins import install
 from tests.harness.processes import BIN, ROOT, Process, wait_until
 from tests.harness.records import record
@@ -81,8 +82,8 @@ class Worker:
     def __init__(self, folder: Path, redis: Valkey, path: Path) -> None:
         self.folder = folder
         self.redis = redis
+        give_tables(folder / "ledger.db")
         self.ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
-        self.ledger.upgrade()
         self.ledger.ingest([record(number) for number in range(1, RECORDS + 1)])
         config = folder / "config.yaml"
         config.write_text(json.dumps(self.config()))

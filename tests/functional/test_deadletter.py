@@ -20,6 +20,7 @@ from llm_one_api.stores.counters import connect
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.values import Usage
 from tests.harness import commands
+from tests.harness.databases import give_tables
 from tests.harness.plugins import install
 from tests.harness.processes import ROOT, wait_until
 from tests.harness.records import context, record
@@ -49,8 +50,8 @@ class Installed:
         self.folder, self.redis_url = folder, redis_url
         self.path = path
         self.url = f"sqlite:///{folder / 'ledger.db'}"
+        give_tables(folder / "ledger.db")
         self.ledger = Ledger(self.url)
-        self.ledger.upgrade()
         self.ledger.ingest([record(number) for number in range(1, 7)])
         day = record(1).at.replace(day=13)
         self.ledger.ingest([record(number, at=day) for number in range(7, 11)])

@@ -1,12 +1,17 @@
-"""Databases in a PostgreSQL that tests share: empty, or copies of one of them."""
+"""Databases in a PostgreSQL that tests share: empty, or copies of one of them; and copies of an empty SQLite ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from sqlalchemy import create_engine, make_url
+
+from llm_one_api.stores.ledger.ledger import Ledger
 
 
 @contextmanager
@@ -23,3 +28,20 @@ def empty_database(server_url: str, template: str = "template1") -> Iterator[str
             connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         admin.dispose()
+
+
+def give_tables(file: Path) -> None:
+    """Have an SQLite ledger with its tables at *file*, if none is there: a copy, for making them takes longer."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_bytes(_with_tables())
+
+
+@cache
+def _with_tables() -> bytes:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "ledger.db"
+        with closing(Ledger(f"sqlite:///{file}")) as ledger:
+            ledger.upgrade()
+        return file.read_bytes()

@@ -15,9 +15,9 @@ import requests
 
 from llm_one_api.stores.journal.entries import Closed, Opened
 from llm_one_api.stores.journal.lock import take_relay_lock
-from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.values import UsageRecord
 from tests.harness.calls import entries
+from tests.harness.databases import give_tables
 from tests.harness.processes import BIN, Process, free_port, wait_until
 from tests.harness.product import KEY, config
 
@@ -38,9 +38,7 @@ class Gateway:
 
     def start(self) -> None:
         """Start it; on another port if somebody took the free one first."""
-        ledger = Ledger(f"sqlite:///{self.folder}/data/ledger.db")
-        ledger.upgrade()
-        ledger.close()
+        give_tables(self.folder / "data" / "ledger.db")
         for number in range(5):
             self.port = free_port()
             self.change()

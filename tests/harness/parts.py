@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import requests
 
 from llm_one_api.stores.journal.lock import relay_pid
+from tests.harness.databases import give_tables
 from tests.harness.processes import BIN, ROOT, Process, free_port, wait_until
 
 
@@ -35,13 +35,7 @@ class Parts:
 
     def tables(self) -> None:
         """Make the ledger's tables."""
-        subprocess.run(
-            [BIN / "llm-one-api", "db", "upgrade"],
-            cwd=self.folder,
-            env={**os.environ, **self._env},
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        give_tables(self.folder / "data" / "ledger.db")
 
     def gateway(self) -> Process:
         """Start gunicorn, and wait until it answers and has a relay."""

@@ -132,6 +132,8 @@ def config(upstream: str, **more: Any) -> dict[str, Any]:
         # A worker that is killed holds its plugin's lease until it runs out.
         "delivery": {"lease": 6, "call_timeout": 1.4},
         **more,
+        # Not two: each takes more than a second to start.
+        "server": {"workers": 1, **more.get("server", {})},
     }
 
 
