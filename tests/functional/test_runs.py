@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import requests
@@ -35,8 +35,22 @@ def blocks(text: str) -> list[str]:
     return [block.split("总请求数: ")[1].split("\n")[0] for block in text.split(BLOCK)[1:]]
 
 
-def test_a_run_of_up_has_nothing_of_one_that_was_killed(upstream: str, tmp_path: Path) -> None:
-    with product(tmp_path / "up", config(upstream)) as it:
+class Life(NamedTuple):
+    """What was seen of two runs of `up`, of which the first was killed."""
+
+    at_first: dict[str, Any]
+    """What the second one had counted before its first call."""
+    before: list[str]
+    """The summaries before it was stopped: a worker had ended by then."""
+    code: int
+    blocks: list[str]
+    """All of its summaries: calls were counted after the last."""
+
+
+@pytest.fixture(scope="module")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+    folder = tmp_path_factory.mktemp("life")
+    with demo_upstream(folder / "demo") as upstream, product(folder / "up", config(upstream)) as it:
         for _ in range(3):
             it.call()
         counts(it.get, 3)
@@ -44,38 +58,16 @@ def test_a_run_of_up_has_nothing_of_one_that_was_killed(upstream: str, tmp_path:
 
         it.start()
         wait_until(lambda: said(it).count("A first call") == 2, timeout=60, what="it is up again")
-        before = it.get("/v1/stats/memory")
+        at_first = it.get("/v1/stats/memory")
         it.call()
         counts(it.get, 1)
-        it.stop()
-
-        assert (before["total_requests"], before["newest"]) == (0, [])
-        assert blocks(said(it)) == ["1"]
-
-
-def test_a_worker_of_up_that_ends_does_not_end_the_run(upstream: str, tmp_path: Path) -> None:
-    with product(tmp_path / "up", config(upstream)) as it:
-        it.call()
-        counts(it.get, 1)
-        (worker, *_) = it.part("worker-deliver@")
-
-        worker.send_signal(signal.SIGTERM)
+        it.part("worker-deliver@")[0].send_signal(signal.SIGTERM)
         wait_until(lambda: "part.died" in said(it), what="the worker has ended")
         it.call()
         counts(it.get, 2)
-        before = said(it)
-        it.stop()
+        before = blocks(said(it))
 
-        assert blocks(before) == []
-        assert blocks(said(it)) == ["2"]
-
-
-def test_what_is_counted_after_the_summary_is_not_summed_up_again(upstream: str, tmp_path: Path) -> None:
-    with product(tmp_path / "up", config(upstream)) as it:
-        it.call()
-        counts(it.get, 1)
-        (main, *_) = it.part("worker-ingest@")
-        pool = main.children()
+        pool = it.part("worker-ingest@")[0].children()
         for child in pool:
             child.suspend()
         it.call()
@@ -83,13 +75,23 @@ def test_what_is_counted_after_the_summary_is_not_summed_up_again(upstream: str,
         assert it.process is not None
         it.process.signal(signal.SIGINT)
         wait_until(lambda: BLOCK in said(it), what="the summary is printed")
-
         for child in pool:
             child.resume()
         code = it.process.popen.wait(30)
+        yield Life(at_first, before, code, blocks(said(it)))
 
-        assert code == 0
-        assert blocks(said(it)) == ["1"]
+
+def test_a_run_of_up_has_nothing_of_one_that_was_killed(life: Life) -> None:
+    assert (life.at_first["total_requests"], life.at_first["newest"]) == (0, [])
+
+
+def test_a_worker_of_up_that_ends_does_not_end_the_run(life: Life) -> None:
+    assert life.before == []
+
+
+def test_what_is_counted_after_the_summary_is_not_summed_up_again(life: Life) -> None:
+    assert life.code == 0
+    assert life.blocks == ["2"]
 
 
 def said(it: Product) -> str:
@@ -130,11 +132,11 @@ def take_part(valkey: Valkey, count: int) -> bool:
         return bool(client.zcard("oneapi:memory:present") == count)
 
 
-def test_one_of_two_workers_ends_and_the_run_goes_on_until_the_other_does(
+def test_the_run_goes_on_until_the_last_worker_ends_whether_others_ended_or_were_killed(
     service: Service, session_valkey: Valkey
 ) -> None:
-    first, last = service.deliver("first", "last")
-    wait_until(lambda: take_part(session_valkey, 2), timeout=40, what="both take part")
+    killed, first, last = service.deliver("killed", "first", "last")
+    wait_until(lambda: take_part(session_valkey, 3), timeout=40, what="all take part")
     service.call()
     counts(service.get, 1)
 
@@ -142,20 +144,6 @@ def test_one_of_two_workers_ends_and_the_run_goes_on_until_the_other_does(
     after_one = service.get("/v1/stats/memory")["total_requests"]
     service.call()
     counts(service.get, 2)
-    last.stop(30)
-
-    assert after_one == 1
-    assert blocks(first.text()) == []
-    assert blocks(last.text()) == ["2"]
-    assert service.get("/v1/stats/memory")["total_requests"] == 0
-
-
-def test_a_worker_that_was_killed_does_not_keep_the_run_from_ending(service: Service, session_valkey: Valkey) -> None:
-    killed, last = service.deliver("killed", "last")
-    wait_until(lambda: take_part(session_valkey, 2), timeout=40, what="both take part")
-    service.call()
-    counts(service.get, 1)
-
     killed.kill()
     with session_valkey.client() as client:
         for who in client.zrange("oneapi:memory:present", 0, -1):
@@ -163,7 +151,10 @@ def test_a_worker_that_was_killed_does_not_keep_the_run_from_ending(service: Ser
     wait_until(lambda: present(session_valkey) == 1, timeout=2 * memory.JOIN_EVERY + 10, what="the living one is back")
     last.stop(30)
 
-    assert blocks(last.text()) == ["1"]
+    assert after_one == 1
+    assert blocks(first.text()) == []
+    assert blocks(last.text()) == ["2"]
+    assert service.get("/v1/stats/memory")["total_requests"] == 0
 
 
 def present(valkey: Valkey) -> int:
