@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,12 +12,11 @@ import yaml
 from llm_one_api.conformance.case import all_cases
 from llm_one_api.settings import load
 from tests.conformance.conftest import DRAIN_KEY, KEY, Place
-from tests.harness.processes import ROOT
+from tests.harness import commands
 
 
 def conformance(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "llm_one_api.cli", "conformance", *arguments]
-    return subprocess.run(argv, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=150)
+    return commands.run("conformance", *arguments, folder=folder)
 
 
 def test_without_a_url_it_brings_its_own_gateway_and_leaves_nothing(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_writers_killed_at_any_moment_leave_one_record_a_call(journal: Path, rel
                     name=f"w{number}{letter}",
                     segment_bytes=chance.choice([400, 3000, 50_000]),  # 400: nearly each entry rotates
                     fsync=chance.choice(["never", "always"]),
-                    steps=chance.choice([3, 300, 3000]),
+                    steps=chance.choice([3, 300, 1000]),
                 ),
             )
             for letter in "abcdef"[:AT_A_TIME]
@@ -65,7 +65,7 @@ def test_writers_killed_at_any_moment_leave_one_record_a_call(journal: Path, rel
         killed += round_
         with killed_in_the_end(*round_):
             for writer in round_:
-                after = chance.randrange(1, 2500)
+                after = chance.randrange(1, 900)
                 wait_until(lambda w=writer, n=after: w.finished or w.steps() > n, every=0.001)  # type: ignore[misc]
                 writer.kill()
                 ingest.take()
@@ -80,7 +80,7 @@ def test_writers_killed_at_any_moment_leave_one_record_a_call(journal: Path, rel
 def test_a_relay_killed_again_and_again_loses_nothing_and_contradicts_nothing(
     journal: Path, relays: Relays, ingest: Ingest
 ) -> None:
-    writers = [Writer(journal, Script(name=f"w{n}", steps=4000, fsync="always")) for n in range(3)]
+    writers = [Writer(journal, Script(name=f"w{n}", steps=2500, fsync="always")) for n in range(3)]
     chance = random.Random(7)
 
     with killed_in_the_end(*writers):
@@ -94,7 +94,7 @@ def test_a_relay_killed_again_and_again_loses_nothing_and_contradicts_nothing(
     wait_until(lambda: all_came(ingest, journal), timeout=60, what="the journal is empty")
 
     outcomes = judge(writers, ingest)
-    assert outcomes["success"] + outcomes["aborted"] == len(ingest.records) > 5000
+    assert outcomes["success"] + outcomes["aborted"] == len(ingest.records) > 3000
     assert max(ingest.times.values()) > 1  # else no kill hit
 
 

@@ -206,15 +206,3 @@ def test_a_ledger_in_which_all_have_a_cost_says_so_and_one_that_is_away_too(tmp_
     assert "s3cret" not in away.stderr
     assert faulty.returncode == 2
     assert "pricing.m.inptu (line 1): unknown setting" in faulty.stderr
-
-
-def test_what_the_demo_invents_is_known_to_be_free(tmp_path: Path) -> None:
-    settings = {**config("http://unused/v1"), "models": {}}
-
-    with product(tmp_path, settings) as it:
-        answer = it.call(model="demo")
-        record = it.record(answer.headers["x-request-id"])
-        [model] = it.get("/v1/stats")["models"]
-
-    assert (record["cost"], record["price_source"]) == ("0", "configured")
-    assert (model["requests_priced"], model["requests_unpriced"]) == (1, 0)

@@ -202,6 +202,13 @@ def first_call(printed: str) -> requests.Response:
     return requests.post(found[1], data=found[3], headers={"Authorization": found[2]}, timeout=10)
 
 
+def what_was_counted(printed: str) -> Any:
+    """Ask as `up` has printed."""
+    found = re.search(r"curl (\S+/v1/stats) -H \"Authorization: (Bearer \S+)\"", printed)
+    assert found
+    return requests.get(found[1], headers={"Authorization": found[2]}, timeout=10).json()
+
+
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Process]:
     """A first start in an empty folder, with nothing said but the port."""
@@ -216,11 +223,13 @@ def up(tmp_path: Path) -> Iterator[Process]:
 
 def test_a_first_start_in_an_empty_folder_prints_a_curl_that_works_and_stops_in_order(up: Process) -> None:
     answer = first_call(up.text())
+    counted = wait_until(lambda: what_was_counted(up.text())["models"], what="the call is counted")
     family = psutil.Process(up.pid).children(recursive=True)
     up.signal(signal.SIGTERM)
     code = up.popen.wait(30)
 
     assert answer.status_code == 200
+    assert [(each["cost"], each["requests_unpriced"]) for each in counted] == [("0", 0)]  # the demo is free
     assert code == 0
     assert up.text().count("📊 内存统计插件 - 最终统计数据") == 1
     assert "总请求数: 1\n" in up.text()

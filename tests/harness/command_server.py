@@ -17,7 +17,8 @@ from typing import Any
 from llm_one_api.cli import main
 
 IMPORTED = (
-    "check_config", "db", "deadletter", "plugins", "prices", "relay", "stats", "up", "upstreams", "verify",
+    "check_config", "conformance", "db", "deadletter", "plugins", "prices", "relay", "stats", "up", "upstreams",
+    "verify",
 )  # fmt: skip
 
 
