@@ -117,7 +117,14 @@ _FREE = json.dumps({f"{demo_answers.MODEL}*": {"per": "1K", "input": 0, "output"
 def _demo_model(listening: socket.socket) -> str:
     host, port = listening.getsockname()
     return json.dumps(
-        {demo_answers.MODEL: {"api_base": f"http://{host}:{port}/v1", "api_key": "demo", "proxy": "none"}}
+        # Its port is another each time; by a name of its own it is one upstream in all reports.
+        {
+            demo_answers.MODEL: {
+                "upstreams": [
+                    {"name": "demo", "api_base": f"http://{host}:{port}/v1", "api_key": "demo", "proxy": "none"}
+                ]
+            }
+        }
     )
 
 
