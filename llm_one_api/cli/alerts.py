@@ -195,7 +195,7 @@ def _length(text: str) -> timedelta:
     match = _LENGTH.fullmatch(text.strip())
     span = timedelta(seconds=int(match[1]) * _UNITS[match[2]]) if match else timedelta()
     if not timedelta() < span <= _LONGEST:
-        raise click.UsageError("--for must be a length of time, such as 90m, 2h or 3d.")
+        raise click.UsageError("--for must be a length of time, such as 90m, 2h or 3d, of at most 366d.")
     return span
 
 

@@ -124,7 +124,7 @@ def test_all_rules_can_be_silent_at_once(desk: Desk) -> None:
             ["silence", "nobody", "--for", "2h"],
             "there is no rule 'nobody'; there are: avg-duration, avg-tokens, error-",
         ),
-        (["silence", "error-rate", "--for", "2"], "--for must be a length of time, such as 90m, 2h or 3d."),
+        (["silence", "error-rate", "--for", "2"], "--for must be a length of time, such as 90m, 2h or 3d, of"),
         (["silence", "error-rate", "--for", "0m"], "--for must be a length of time"),
         (["silence", "error-rate", "--for", "400d"], "--for must be a length of time"),
         (["silence", "--for", "2h"], "Say which: one or more rules, or --all."),
