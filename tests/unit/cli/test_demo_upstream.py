@@ -6,11 +6,14 @@ import json
 import struct
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
+from llm_one_api import settings
+from llm_one_api.cli import up
 from llm_one_api.cli.demo_upstream import Server, listen
 
 
@@ -123,3 +126,14 @@ def test_what_it_cannot_answer_is_refused_in_openais_shape(
 
     assert answered == status
     assert hint in error["error"]["message"]
+
+
+def test_wherever_it_listens_reports_call_it_by_one_name(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("auth: {default_auth: {api_keys: [sk-1]}}\n")
+
+    with listen() as listening:
+        found = settings.load(config, environ={"LLM_ONE_API__MODELS": up._demo_model(listening)})
+
+    [upstream] = found.models["demo"].upstreams or ()
+    assert upstream.name == "demo"
