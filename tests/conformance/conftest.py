@@ -54,7 +54,8 @@ def _commands_end() -> Iterator[None]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     port = free_port()
     folder = tmp_path_factory.mktemp("gateway")
-    with own_gateway(folder, config(f"127.0.0.1:{port}", KEY, DRAIN_KEY)) as running:
+    sections = {**config(f"127.0.0.1:{port}", KEY, DRAIN_KEY), "server": {"workers": 1}}
+    with own_gateway(folder, sections) as running:
         yield Place(running, port)
 
 
