@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,7 @@ _GRACE: Mapping[str, timedelta] = {
     "minute": timedelta(minutes=5), "hour": timedelta(minutes=30), "day": timedelta(minutes=30),
 }  # fmt: skip
 """How late something may be until it is overdue: of a period, longer than all its tries take."""
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class LastRun(Protocol):
@@ -40,16 +41,24 @@ class Looked(Clock, History, Protocol):
     """What tells which jobs are overdue."""
 
 
-def is_overdue(history: History, job: Planned, zone: ZoneInfo, now: datetime, since: datetime | None = None) -> bool:
+def is_overdue(
+    history: History,
+    job: Planned,
+    zone: ZoneInfo,
+    now: datetime,
+    since: datetime | None = None,
+    changed: datetime | None = None,
+) -> bool:
     """Tell whether *job* ought to have been done by now, and was not.
 
     *since* is when there could first be somebody to do it, such as our own start; None: not known. What was never done
-    is then late from the first sign of life on: an installation that is new has nothing to be late with.
+    is then late from the first sign of life on, or from when the timetable was *changed*: what is new has nothing to be
+    late with.
     """
     grace = _GRACE[job.every]
     last = history.last(job.name)
     if since is None and last is None:
-        since = history.first_sign() or now
+        since = max(history.first_sign() or now, changed or _LONG_AGO)
     if since is not None and now - since <= grace:
         return False
     if job.every == "minute":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from llm_one_api.cli.opening import config_option, ledger_of, settings_of, with_
 from llm_one_api.cli.table import cell, table
 from llm_one_api.limits.rules import Rules
 from llm_one_api.periodic import each_minute, jobs
-from llm_one_api.settings import Settings, masked
+from llm_one_api.settings import Settings, masked, source
 from llm_one_api.stores.ledger.jobs import LastRun
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.words import reason
@@ -68,7 +68,11 @@ def show(config: Path | None, as_json: bool) -> None:
     settings = settings_of(config)
     with ledger_of(settings, must_exist=True) as ledger:
         runs, now = ledger.job_runs, ledger.job_runs.now()
-        found = [(each, runs.last(each.name), is_overdue(runs, each, settings.zone, now)) for each in planned(settings)]
+        changed = _changed_at(config)
+        found = [
+            (each, runs.last(each.name), is_overdue(runs, each, settings.zone, now, changed=changed))
+            for each in planned(settings)
+        ]
     if as_json:
         told = [_laid_out(each, last, settings, overdue=overdue) for each, last, overdue in found]
         click.echo(msgspec.json.format(msgspec.json.encode(told)).decode())
@@ -126,6 +130,14 @@ def _run(job: Job, period: Period, ledger: Ledger, settings: Settings, *, again:
         finished = _local(before.finished_at, settings)
         raise click.ClickException(f"{job.name} of {when} was done at {finished}; --again does it once more")
     return done
+
+
+def _changed_at(config: Path | None) -> datetime | None:
+    """Tell when the config was changed, which may have added a job; None: it is no file."""
+    try:
+        return datetime.fromtimestamp(Path(source(config)).stat().st_mtime, UTC)
+    except OSError:
+        return None
 
 
 def _period(job: Job, text: str | None, settings: Settings, now: datetime) -> Period:

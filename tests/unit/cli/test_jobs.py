@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,13 +52,17 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def test_a_job_is_done_by_hand_once_and_listed_with_what_came_of_it(desk: Desk) -> None:
     new = desk.listed()
-    desk.ledger.ingest([record(1, at=datetime.now(UTC) - timedelta(hours=1))])
+    first = datetime.now(UTC) - timedelta(hours=1)
+    desk.ledger.ingest([record(1, at=first)])
+    just_put_on_the_timetable = desk.listed()
+    os.utime(desk.config, (first.timestamp(), first.timestamp()))
     before = desk.listed()
     done, twice, again = (desk.run("run", "retention", *more) for more in ((), (), ("--again",)))
     after, table = desk.listed(), desk.run("list").output
 
     assert new["retention"]["last"] is None
-    assert [each["overdue"] for each in new.values()] == [False] * len(new)
+    for listed in (new, just_put_on_the_timetable):
+        assert [each["overdue"] for each in listed.values()] == [False] * len(new)
     assert before["retention"]["overdue"]
     assert (done.exit_code, json.loads(done.output)["records"]) == (0, 0)
     assert (twice.exit_code, again.exit_code) == (1, 0)
