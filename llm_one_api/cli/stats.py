@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -156,13 +158,15 @@ def _write(look: Callable[[], Look], *, as_csv: bool, watch: bool, every: float)
         text = look().write(as_csv)
         if not as_csv and not watch:
             text = msgspec.json.format(text)
-        click.echo(text.decode(), nl=not as_csv)
+        click.echo(text, nl=not as_csv)  # bytes: UTF-8, whatever the terminal knows
         if not watch:
             return
         time.sleep(every)
 
 
 def _draw(look: Callable[[], Look], *, watch: bool, every: float) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that a terminal has no letters for must not end it
+        sys.stdout.reconfigure(errors="replace")
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH

@@ -233,6 +233,20 @@ def test_without_a_gateway_or_without_redis_it_says_so(tmp_path: Path, redis_url
     assert "cannot be asked: ConnectionError" in result.output
 
 
+def test_a_terminal_without_its_letters_shows_a_name_and_programs_get_it_whole(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    with closing(Ledger(desk.url)) as ledger:
+        ledger.upgrade()
+        ledger.ingest([record(1, at=AT, model="模型")])
+    words = ["top", *WHEN, "--config", str(desk.config)]
+
+    shown = CliRunner(charset="ascii").invoke(stats.command, words)
+    told = CliRunner(charset="ascii").invoke(stats.command, [*words, "--json"])
+
+    assert (shown.exit_code, "??" in shown.output) == (0, True)
+    assert json.loads(told.stdout_bytes)["rows"][0]["model"] == "模型"
+
+
 def test_marks_are_ascii_where_a_terminal_knows_no_more() -> None:
     drawn = [
         marks.sparkline([0, 1, 5, 10], 10, ascii_only=True),
