@@ -105,7 +105,7 @@ def test_a_name_with_nul_is_looked_for_as_the_ledger_keeps_it() -> None:
 
 @pytest.mark.parametrize("name", ["model", "user", "endpoint", "upstream"])
 def test_half_a_surrogate_pair_is_no_name(name: str) -> None:
-    told = faults(asking(**{name: ["gpt-4", "gpt-\udcff"]}), "calls")
+    told = faults(Asking({name: ["gpt-4", "gpt-\udcff"]}, SHANGHAI, now=NOW), "calls")
 
     assert told == {name: f"`{name}` must be text in UTF-8, not 'gpt-\ufffd'."}
 
