@@ -38,7 +38,7 @@ class Parts:
         self._bin.mkdir()
         (self._bin / "valkey-server").symlink_to(get_binary_path())
         self.port, self._redis_port, self.metrics_port = free_port(), free_port(), free_port()
-        self._services = services()
+        self._services = services({**SECRETS, "WEB_CONCURRENCY": "1"})  # not 4: each takes more than a second
         self._model = {
             "LLM_ONE_API__MODELS__GPT_4O_MINI__API_BASE": upstream,
             "LLM_ONE_API__MODELS__GPT_4O_MINI__UPSTREAM_MODEL": "demo",
@@ -121,16 +121,17 @@ def parts(tmp_path: Path, postgres_url: str) -> Iterator[Parts]:
 def test_all_parts_come_up_are_found_healthy_and_count_a_call(parts: Parts) -> None:
     parts.start("redis")
     parts.start("gateway")
-    wait_until(lambda: parts.healthy("gateway"), timeout=60, what="the gateway serves before anything else is there")
+    get_well(parts, "gateway")  # before anything else is there
     early = parts.call()
     parts.start("metrics")
-    wait_until(lambda: parts.healthy("metrics"), timeout=60, what="figures are served")
+    get_well(parts, "metrics")
     before = parts.metrics()
 
     assert parts.start("upgrade").popen.wait(60) == 0
     for name in ("worker-ingest", "worker-deliver", "beat"):
         parts.start(name)
-        wait_until(partial(parts.healthy, name), timeout=60, what=f"{name} is healthy")
+    for name in ("worker-ingest", "worker-deliver", "beat"):
+        get_well(parts, name)
 
     late = parts.call()
     wait_until(lambda: {early, late} <= set(parts.counted()), timeout=30, what="both calls are counted")
@@ -172,7 +173,12 @@ def test_workers_and_beat_show_that_they_work_only_while_they_have_a_broker(part
 
     parts.start("redis")
     for name in ("worker-ingest", "beat"):
-        wait_until(partial(parts.healthy, name), timeout=40, what="it works again")
+        get_well(parts, name)
+
+
+def get_well(parts: Parts, name: str) -> None:
+    """Wait until its health check says that it works; each is a process, so not as often as could be."""
+    wait_until(partial(parts.healthy, name), timeout=60, every=0.5, what=f"{name} is healthy")
 
 
 def tries(process: Process) -> int:

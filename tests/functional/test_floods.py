@@ -55,7 +55,7 @@ def flood(gateway: Gateway, head: bytes, data: bytes) -> Iterator[None]:
             one.join()
 
 
-def assert_others_are_served(gateway: Gateway, seconds: float = 3.0) -> None:
+def assert_others_are_served(gateway: Gateway, seconds: float = 1.5) -> None:
     """Ask for so long as the floods are at their height; a hub that is held answers nobody for minutes."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

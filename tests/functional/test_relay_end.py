@@ -37,7 +37,7 @@ class Gunicorn:
         self.url = f"http://127.0.0.1:{port}"
         self.journal = folder / "data" / "journal"
         config = folder / "config.yaml"
-        config.write_text(json.dumps({**settings(upstream.url, workers=2, port=port), "redis": {"url": redis_url}}))
+        config.write_text(json.dumps({**settings(upstream.url, port=port), "redis": {"url": redis_url}}))
         argv: list[str | Path] = [BIN / "gunicorn", "-c", "python:llm_one_api.web.gunicorn_conf", "wsgi:application"]
         self.process = Process("gunicorn", argv, folder=folder, env={"LLM_ONE_API_CONFIG": str(config)})
 
