@@ -63,8 +63,8 @@ def tokens(text: str) -> int:
     return len(encoding.encode(text, disallowed_special=()))
 
 
-PROMPT = 3 + tokens("user") + tokens("hi") + 3
-"""Of the harness's usual call, by OpenAI's published framing."""
+PROMPT = 3 + 1 + 1 + 3
+"""Of the harness's usual call, by OpenAI's published framing: `user` and `hi` are a token each."""
 
 
 def words(text: str, size: int = 17) -> list[bytes]:
