@@ -56,8 +56,6 @@ def make_engine(url: str, *, keep_connections: bool = True) -> Engine:
 
 def _sqlite(url: Any, pool: dict[str, Any]) -> Engine:
     path = Path(url.database) if url.database and url.database != ":memory:" else None
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
     # Kept connections matter: whoever closes the last one brings the whole WAL into the file, some 3 ms each time.
     engine = create_engine(url, **pool, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
 
@@ -65,6 +63,7 @@ def _sqlite(url: Any, pool: dict[str, Any]) -> Engine:
     def make_private(*_: Any) -> None:
         """Make a database that is not there for our own eyes only; SQLite's files beside it follow it."""
         if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     @event.listens_for(engine, "connect")

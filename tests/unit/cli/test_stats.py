@@ -34,7 +34,7 @@ class Desk:
     """An operator at a terminal."""
 
     def __init__(self, folder: Path, redis_url: str | None = None) -> None:
-        self.url = f"sqlite:///{folder}/ledger.db"
+        self.url = f"sqlite:///{folder}/books/ledger.db"
         self.config = folder / "config.yaml"
         told: dict[str, Any] = {
             "timezone": "Asia/Shanghai",
@@ -180,7 +180,7 @@ def test_without_a_ledger_it_says_so_and_makes_none(tmp_path: Path) -> None:
 
     assert result.exit_code == 1
     assert result.output.startswith("Error: there is no ledger sqlite:///")
-    assert not (tmp_path / "ledger.db").exists()
+    assert not (tmp_path / "books").exists()
 
 
 @pytest.mark.parametrize("words", [("--json",), ("--csv",), ()])
