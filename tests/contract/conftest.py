@@ -13,6 +13,7 @@ import redis
 
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.limits import LimitStore
+from tests.contract.reused import ReusedDatabase
 from tests.harness.databases import empty_database
 from tests.harness.services import Valkey
 
@@ -27,9 +28,19 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             shutil.copy(request.getfixturevalue("ready_file"), file)
         yield f"sqlite:///{file}"
         return
-    template = request.getfixturevalue("ready_database") if is_ready else "template1"
-    with empty_database(request.getfixturevalue("postgres_url"), template) as url:
+    with (
+        request.getfixturevalue("reused").lend()
+        if is_ready
+        else empty_database(request.getfixturevalue("postgres_url")) as url
+    ):
         yield url
+
+
+@pytest.fixture(scope="session")
+def reused(postgres_url: str, ready_database: str) -> Iterator[ReusedDatabase]:
+    """A ledger in PostgreSQL that tests have one after another, each as if it was the first."""
+    with closing(ReusedDatabase(postgres_url, ready_database)) as it:
+        yield it
 
 
 @pytest.fixture
