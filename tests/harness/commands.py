@@ -71,5 +71,9 @@ def run(
     """Run `llm-one-api` *words* in *folder*, with nothing of ours in its environment but *env*."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("LLM_ONE_API")}
     argv = [str(word) for word in words]
-    code, out, err = _server().run(argv, folder, {**clean, **(env or {})}, typed)
+    try:
+        code, out, err = _server().run(argv, folder, {**clean, **(env or {})}, typed)
+    except BaseException:  # it did not end in time, or the test is ended: what it says later is no answer to the next
+        close()
+        raise
     return subprocess.CompletedProcess(argv, code, out, err)
