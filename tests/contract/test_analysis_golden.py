@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from shutil import copy
 from typing import Any, NamedTuple
 
 import msgspec
@@ -51,16 +52,15 @@ class Life(NamedTuple):
 def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """Have a ledger live through the golden year."""
     if request.param == "sqlite":
-        yield _live(f"sqlite:///{tmp_path_factory.mktemp('golden')}/ledger.db")
+        yield _live(f"sqlite:///{copy(request.getfixturevalue('ready_file'), tmp_path_factory.mktemp('golden'))}")
         return
-    with empty_database(request.getfixturevalue("postgres_url")) as url:
+    with empty_database(request.getfixturevalue("postgres_url"), request.getfixturevalue("ready_database")) as url:
         yield _live(url)
 
 
 def _live(url: str) -> Life:
     it = Life({}, {}, {}, {}, {})
     ledger = Ledger(url)
-    ledger.upgrade()
     calls = golden.calls()
     late, early = calls[:: len(calls) // LATE], [call for n, call in enumerate(calls) if n % (len(calls) // LATE)]
 

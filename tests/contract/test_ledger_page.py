@@ -31,13 +31,12 @@ def test_every_kind_of_sum_is_on_the_page(column: str) -> None:
     assert is_usage or f"`{column}`" in PAGE
 
 
-def test_its_queries_run_on_postgresql(postgres_url: str) -> None:
+def test_its_queries_run_on_postgresql(postgres_url: str, ready_database: str) -> None:
     [queries, booked] = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
     soon = datetime.now(UTC) + timedelta(hours=1)  # whatever the hour, that is in "today" and what comes after
 
-    with empty_database(postgres_url) as url:
+    with empty_database(postgres_url, ready_database) as url:
         ledger = Ledger(url)
-        ledger.upgrade()
         windows = ("all:day:2026-11-24",)
         charged = {"quota_windows": windows, "quota_tokens": 7}
         ledger.ingest([record(number, at=soon, ttft=number / 100, **charged) for number in range(1, 101)])
