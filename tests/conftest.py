@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url
 
 from llm_one_api.stores.ledger.ledger import Ledger
 from tests.harness.databases import empty_database
@@ -18,6 +18,12 @@ from tests.harness.services import Redis, Valkey, postgres, valkey
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL for the session; a test that writes makes a schema or a database of its own in it."""
     with postgres() as url:
+        engine = create_engine(url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql("ALTER SYSTEM SET fsync = off")  # nobody cuts its power
+            connection.exec_driver_sql("ALTER SYSTEM SET full_page_writes = off")
+            connection.exec_driver_sql("SELECT pg_reload_conf()")
+        engine.dispose()
         yield url
 
 
