@@ -49,7 +49,7 @@ def ledger_of(
         ledger = Ledger(url)
         try:
             if must_exist and not ledger.audit.exists():
-                raise failure(f"there is no ledger {masked(url)} yet: `up` and workers make it (--config names another)")
+                raise failure(f"there is no ledger {masked(url)} yet: `up` and workers make it (or name a --config)")
             ledger.open_as_it_is()
             yield ledger
         finally:
