@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from llm_one_api.stores.ledger.ledger import Ledger
-from tests.harness.databases import empty_database
+from tests.harness.databases import empty_database, give_tables
 from tests.harness.services import Redis, Valkey, postgres, valkey
 
 
@@ -31,8 +31,7 @@ def postgres_url() -> Iterator[str]:
 def ready_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite ledger's file with its tables and nothing in them, to be copied: making them takes longer."""
     file = tmp_path_factory.mktemp("ready") / "ledger.db"
-    with closing(Ledger(f"sqlite:///{file}")) as ledger:
-        ledger.upgrade()
+    give_tables(file)
     return file
 
 

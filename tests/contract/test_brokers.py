@@ -23,6 +23,7 @@ from llm_one_api.stores.journal import Journal
 from llm_one_api.stores.ledger.ledger import Ledger
 from tests.harness import brokers
 from tests.harness.brokers import PREFIX, Broker, broker, ingest_worker
+from tests.harness.databases import give_tables
 from tests.harness.processes import Process, wait_until
 from tests.harness.records import record
 from tests.harness.services import Valkey
@@ -43,8 +44,9 @@ def at(request: pytest.FixtureRequest, session_valkey: Valkey) -> Iterator[Broke
 
 @pytest.fixture(scope="module")
 def ledger(tmp_path_factory: pytest.TempPathFactory, at: Broker) -> Iterator[Ledger]:
-    it = Ledger(f"sqlite:///{tmp_path_factory.mktemp('ledger')}/ledger.db")
-    it.upgrade()
+    file = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    give_tables(file)
+    it = Ledger(f"sqlite:///{file}")
     yield it
     it.close()
 

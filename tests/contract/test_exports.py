@@ -14,6 +14,7 @@ from llm_one_api.books.reports.export.target import Folder
 from llm_one_api.stores.ledger.ledger import Ledger
 from tests.contract.test_audit import ingesting
 from tests.harness import golden
+from tests.harness.databases import give_tables
 from tests.harness.records import AT
 from tests.unit.books.audit.looking import context
 from tests.unit.books.export.files import ALL, contents, lines, manifest
@@ -29,8 +30,8 @@ def folder(tmp_path: Path) -> Folder:
 
 def test_both_databases_give_the_same_bytes(ledger: Ledger, folder: Folder, tmp_path: Path) -> None:
     """Each is held against an export from a SQLite ledger beside it."""
+    give_tables(tmp_path / "other.db")
     other = Ledger(f"sqlite:///{tmp_path / 'other.db'}")
-    other.upgrade()
     beside = Folder(tmp_path / "beside")
     for each, target in ((ledger, folder), (other, beside)):
         each.ingest(golden.calls(300))

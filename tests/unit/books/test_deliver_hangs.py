@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness.databases import give_tables
 from tests.harness.plugins import install
 from tests.harness.processes import Process, wait_until
 from tests.harness.records import record
@@ -45,8 +46,8 @@ def test_it_is_named_and_put_off_and_costs_its_process_within_the_time_that_it_i
     install(monkeypatch, tmp_path, {"stats": {"hanging": "a_strangers_module:Hanging"}})
     strangers = next(tmp_path.glob("strangers*"))
     (strangers / "a_strangers_module.py").write_text(PLUGIN)
+    give_tables(tmp_path / "ledger.db")
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
-    ledger.upgrade()
     ledger.ingest([record(number) for number in range(5)])
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never says a word
         server = f"postgresql://u:hunter2hunter2@127.0.0.1:{silent.getsockname()[1]}/d"

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from llm_one_api.cli import alerts
 from llm_one_api.stores.ledger.alerts import Alert, Event
 from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness.databases import give_tables
 
 DATA = {
     "rule": "error-rate", "metric": "error_rate", "severity": "warning", "state": "firing",
@@ -29,8 +30,8 @@ class Desk:
 
     def __init__(self, folder: Path) -> None:
         self.config = folder / "config.yaml"
+        give_tables(folder / "ledger.db")
         self.ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
-        self.ledger.upgrade()
         self.configure({})
 
     def configure(self, section: Any, zone: str = "Asia/Shanghai") -> None:

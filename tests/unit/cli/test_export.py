@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from llm_one_api.cli import export, verify
 from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness.databases import give_tables
 from tests.harness.records import AT, record
 from tests.unit.books.export.test_export import delete_calls
 
@@ -24,8 +25,8 @@ class Desk:
         self.folder = folder
         self.config = folder / "config.yaml"
         self.write({})
+        give_tables(folder / "ledger.db")
         self.ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}")
-        self.ledger.upgrade()
         self.ledger.ingest([record(1), record(2), record(3, at=AT + timedelta(days=1))])
 
     def write(self, section: dict[str, Any]) -> None:

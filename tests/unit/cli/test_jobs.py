@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from llm_one_api.cli import jobs
 from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness.databases import give_tables
 from tests.harness.processes import free_port
 from tests.harness.records import record
 
@@ -33,8 +34,8 @@ class Desk:
             "limits": {"each_user": {"day": {"tokens": 1000}}},
         }
         self.config.write_text(json.dumps(told))
+        give_tables(folder / "ledger.db")
         self.ledger = Ledger(f"sqlite:///{folder}/ledger.db")
-        self.ledger.upgrade()
 
     def run(self, *words: str) -> Result:
         return CliRunner().invoke(jobs.command, [*words, "--config", str(self.config)])

@@ -21,6 +21,7 @@ from llm_one_api.settings import load
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.limits.messages import Admit
 from llm_one_api.stores.limits.store import LimitStore
+from tests.harness.databases import give_tables
 from tests.harness.records import record
 from tests.harness.services import Valkey
 
@@ -41,8 +42,8 @@ class Desk:
         self.config = folder / "config.yaml"
         self.write(redis_url)
         self.settings = load(self.config)
+        give_tables(folder / "ledger.db")
         self.ledger = Ledger(self.settings.ledger.url)
-        self.ledger.upgrade()
         self.store = LimitStore(redis_url, "desk:", timeout=5)
 
     def write(self, redis_url: str, limits: dict[str, Any] | None = None) -> None:

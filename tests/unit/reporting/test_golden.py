@@ -24,6 +24,7 @@ from llm_one_api.values import Caller
 from llm_one_api.web import errors
 from llm_one_api.web.analysis import pages
 from tests.harness import golden
+from tests.harness.databases import give_tables
 
 YEAR = {"from": "2028-02-10T00:00:00Z", "to": "2028-11-20T00:00:00Z"}
 NAMES = {
@@ -42,8 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ledger with the year's calls, and a config."""
     folder = tmp_path_factory.mktemp("golden")
     url = f"sqlite:///{folder}/ledger.db"
+    give_tables(folder / "ledger.db")
     with closing(Ledger(url)) as ledger:
-        ledger.upgrade()
         ledger.ingest(golden.calls())
     (folder / "config.yaml").write_text(
         json.dumps({"timezone": "UTC", "data_dir": str(folder), "ledger": {"url": url}})

@@ -25,6 +25,7 @@ from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.upstreams.overview import LastError, ModelShown, Overview, Times, UpstreamShown
 from llm_one_api.values import Usage
 from tests.harness import golden
+from tests.harness.databases import give_tables
 from tests.harness.records import record
 
 NOW = datetime(2026, 11, 30, 4, 7, 3, tzinfo=UTC)
@@ -35,8 +36,9 @@ NO_RULES = Rules()
 @pytest.fixture(scope="module")
 def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     """The golden year's calls."""
-    it = Ledger(f"sqlite:///{tmp_path_factory.mktemp('year') / 'ledger.db'}")
-    it.upgrade()
+    file = tmp_path_factory.mktemp("year") / "ledger.db"
+    give_tables(file)
+    it = Ledger(f"sqlite:///{file}")
     it.ingest(golden.calls())
     yield it
     it.close()

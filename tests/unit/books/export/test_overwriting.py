@@ -20,6 +20,7 @@ from llm_one_api.books.reports.export.formats.format import FormatMissing
 from llm_one_api.books.reports.export.target import Folder, FolderDraft, Target
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.prices import Change
+from tests.harness.databases import give_tables
 from tests.harness.records import AT, record
 from tests.unit.books.audit.looking import context
 from tests.unit.books.export.files import DAY, contents, lines, manifest, read
@@ -36,9 +37,8 @@ def wish(target: Target) -> Wish:
 @pytest.fixture
 def other(tmp_path: Path) -> Ledger:
     """A new ledger, that knows of no calls."""
-    ledger = Ledger(f"sqlite:///{tmp_path / 'other.db'}")
-    ledger.upgrade()
-    return ledger
+    give_tables(tmp_path / "other.db")
+    return Ledger(f"sqlite:///{tmp_path / 'other.db'}")
 
 
 def test_a_ledger_that_has_fewer_calls_overwrites_nothing_unless_it_is_told_to(

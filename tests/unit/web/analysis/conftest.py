@@ -19,6 +19,7 @@ from llm_one_api.stores.upstreams.messages import Told
 from llm_one_api.values import Caller, Peer, Usage
 from llm_one_api.web import errors
 from llm_one_api.web.analysis import pages
+from tests.harness.databases import give_tables
 from tests.harness.records import bare, record
 
 AT = datetime(2026, 11, 24, 16, 30, tzinfo=UTC)
@@ -66,8 +67,8 @@ class Pages:
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     """Four calls of ann's by the hour, from half past midnight; one of bob's that failed; one that is unpriced."""
     folder: Path = tmp_path_factory.mktemp("books")
+    give_tables(folder / "ledger.db")
     it = Ledger(f"sqlite:///{folder}/ledger.db")
-    it.upgrade()
     mine: dict[str, Any] = {"key": OWN, "user": "ann", "model": "gpt-4"}
     hours = [record(n, at=AT + timedelta(hours=n - 1), stream=n == 1, **mine) for n in (1, 2, 3, 4)]
     failed = record(

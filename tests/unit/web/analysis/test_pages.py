@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness.databases import give_tables
 from tests.harness.records import record
 from tests.unit.web.analysis.conftest import AT, DAYS, EVIL, OTHER, OWN, Pages
 
@@ -261,8 +262,8 @@ def test_a_ledger_that_is_away_is_a_503_and_its_words_are_kept(tmp_path: Path) -
 
 
 def test_what_no_table_tells_any_more_says_what_to_ask_instead(tmp_path: Path) -> None:
+    give_tables(tmp_path / "ledger.db")
     with closing(Ledger(f"sqlite:///{tmp_path}/ledger.db")) as old:
-        old.upgrade()
         old.ingest([record(1, at=AT), record(2, at=AT + timedelta(days=2))])
         old.retention.delete_quarters(AT + timedelta(days=1))
 
