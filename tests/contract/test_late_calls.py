@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
+import pytest
 from sqlalchemy import func, select
 from uuid_utils import uuid7
 
@@ -75,13 +76,14 @@ def test_a_backlog_opens_its_days_and_their_month_and_no_others(ledger: Ledger) 
     assert agree(ledger)
 
 
-def test_a_backlog_opens_no_day_whose_quarters_are_kept_because_it_is_closed(ledger: Ledger) -> None:
+@pytest.mark.parametrize("retention", [True, False], ids=["quarters gone", "quarters there"])
+def test_a_backlog_opens_no_day_whose_quarters_are_kept_because_it_is_closed(ledger: Ledger, retention: bool) -> None:
     border = FIRST + DAY + 18.75 * HOUR  # a quarter past midnight in India
     ledger.ingest(calls([border, border + DAY, FIRST + 4 * DAY]))
     close(ledger, KOLKATA, FIRST + 4 * DAY)
     before = closed(ledger)
     since = None
-    while (gone := ledger.retention.delete_quarters(FIRST + 9 * DAY, since=since)).newest:
+    while retention and (gone := ledger.retention.delete_quarters(FIRST + 9 * DAY, since=since)).newest:
         since = gone.newest
 
     ledger.ingest(calls([border + HOUR] * BACKLOG))

@@ -17,6 +17,7 @@ from llm_one_api.stores.ledger import schema
 from llm_one_api.stores.ledger.engine import make_engine
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.locking import LAYOUT, SchemaBehind
+from llm_one_api.stores.ledger.migrations import waiting
 from llm_one_api.stores.ledger.prices import Change
 from llm_one_api.stores.ledger.quota_tables import quota_sums
 from llm_one_api.stores.ledger.rollup_tables import LATENCIES, ROLLUPS, TRAFFIC, latencies_day_hours
@@ -102,17 +103,31 @@ def test_while_sums_are_added_up_who_reads_goes_on_and_older_writers_fail_when_i
     assert RESTART in said[0]
 
 
-def test_an_upgrade_waits_for_a_long_look_and_lets_others_read_meanwhile(postgresql: Engine) -> None:
+@pytest.mark.parametrize("table", ["ledger_seq", "job_runs"])
+def test_an_upgrade_waits_for_a_long_look_and_lets_others_read_meanwhile(postgresql: Engine, table: str) -> None:
     with postgresql.connect() as backup:
-        backup.execute(select(ledger_seq.c.n))
+        backup.exec_driver_sql(f"SELECT count(*) FROM {table}")
         with _upgrading(postgresql):
-            wait_until(lambda: _waits_for(postgresql, "ledger_seq", "AccessExclusiveLock"))
+            wait_until(lambda: _waits_for(postgresql, table, "AccessExclusiveLock"))
             with postgresql.connect() as reading:
+                reading.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
                 last = reading.execute(select(ledger_seq.c.n)).scalar_one()
             backup.rollback()
 
     with postgresql.connect() as connection:
         assert (last, connection.execute(select(ledger_seq.c.layout)).scalar_one()) == (0, LAYOUT)
+
+
+def test_an_upgrade_that_gives_up_says_who_was_in_its_way(postgresql: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "_LONGEST", 0.0)
+    monkeypatch.setattr(waiting, "_WAIT_MS", 50)
+    with postgresql.connect() as backup:
+        backup.execute(select(ledger_seq.c.n))
+        with pytest.raises(TimeoutError) as caught:
+            schema.upgrade(postgresql)
+
+    assert "pg_stat_activity" in reason(caught.value, str(postgresql.url))
+    assert schema.revision(postgresql) == "0004"
 
 
 def test_code_of_before_the_upgrade_keeps_nothing_and_is_told_why(ledger: Ledger, url: str) -> None:

@@ -46,7 +46,6 @@ from llm_one_api.stores.ledger.summing import (
     times_of,
 )
 from llm_one_api.stores.ledger.sums import Rows, Sums, hour_of, together
-from llm_one_api.stores.ledger.tables import ledger_seq
 
 _SUMMED = (ROLLUPS, TRAFFIC)
 _REQUESTS = ROLLUP_COUNTS.index("requests")
@@ -151,7 +150,7 @@ class Closing:
         """Open the days, and their months, that a backlog comes in for; give the others of *closed*."""
         for day in [period for period in closed if period.level == "day"]:
             late = sum(sums[_REQUESTS] for key, sums in calls.items() if day.since <= key[0] < day.until)
-            if late >= BACKLOG and _can_wait(connection, day):
+            if late >= BACKLOG and _can_wait(day):
                 self.reopen(connection, day.since, day.until)
                 closed = [one for one in closed if one.since >= day.until or one.until <= day.since]
         return closed
@@ -220,12 +219,12 @@ class Closing:
                 yield from compare(table, packing.apart(whole), packed_there, packed=packing.LAID_OUT)
 
 
-def _can_wait(connection: Connection, day: Period) -> bool:
-    """Tell whether *day* would be the same if it was closed later: retention may delete quarters meanwhile."""
-    if hour_of(day.since) == day.since and hour_of(day.until) == day.until:
-        return True
-    noted: datetime | None = connection.execute(select(ledger_seq.c.quarters_since)).scalar_one()
-    return noted is None or day.since >= noted + timedelta(days=1)
+def _can_wait(day: Period) -> bool:
+    """Tell whether *day* would be the same if it was closed later.
+
+    Where it begins or ends within an hour it takes quarters, which retention keeps as long as it is closed.
+    """
+    return hour_of(day.since) == day.since and hour_of(day.until) == day.until
 
 
 def _touching(since: datetime, until: datetime) -> tuple[Any, Any]:

@@ -46,8 +46,9 @@ _TOO_DEAR = (
     "zone, or without users and keys"
 )
 _ENDS_TOO_DEAR = (
-    "too many calls would have to be read one by one, for that time does not begin or end with a quarter of an hour: "
-    "ask for whole quarters"
+    "too many calls would have to be read one by one, for that time, or a day of it, begins or ends within a quarter "
+    "of an hour, or within an hour of which quarters are no longer kept: ask for whole quarters, whole hours, or days "
+    "of the config's time zone"
 )
 _RANKS: Mapping[Rank, Callable[[Sums], Any]] = {
     "requests": lambda sums: sums.requests,

@@ -11,6 +11,10 @@ from sqlalchemy.exc import OperationalError
 _WAIT_MS = 1000
 _PAUSE = 0.5
 _LONGEST = 900.0
+_IN_THE_WAY = (
+    "somebody has been reading the ledger all the time, such as a backup (pg_stat_activity tells who), so its tables "
+    "could not be altered: nothing was changed, upgrade again when that is done"
+)
 _LOCK_TIMEOUT, _DEADLOCK = "55P03", "40P01"
 
 
@@ -38,8 +42,10 @@ def alter(change: Callable[[], None]) -> None:
                 change()
                 connection.exec_driver_sql("SET LOCAL lock_timeout TO DEFAULT")
         except OperationalError as error:
-            if getattr(error.orig, "sqlstate", None) not in {_LOCK_TIMEOUT, _DEADLOCK} or time.monotonic() > end:
+            if getattr(error.orig, "sqlstate", None) not in {_LOCK_TIMEOUT, _DEADLOCK}:
                 raise
+            if time.monotonic() > end:
+                raise TimeoutError(_IN_THE_WAY) from None
             time.sleep(_PAUSE)
         else:
             return

@@ -82,6 +82,8 @@ def upgrade() -> None:
     since = _since_when_there_are_quarters(postgres=postgres)
 
     def note() -> None:
+        if postgres:  # 0007 alters it: who gave way there would free that table alone, and keep this one
+            op.execute("LOCK TABLE job_runs")
         op.add_column("ledger_seq", sa.Column("quarters_since", moment))
         op.execute(sa.update(sa.table("ledger_seq", sa.column("quarters_since", moment))).values(quarters_since=since))
 
