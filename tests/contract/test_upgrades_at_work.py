@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select, text, update
@@ -116,6 +117,19 @@ def test_an_upgrade_waits_for_a_long_look_and_lets_others_read_meanwhile(postgre
 
     with postgresql.connect() as connection:
         assert (last, connection.execute(select(ledger_seq.c.layout)).scalar_one()) == (0, LAYOUT)
+
+
+def test_who_writes_to_tables_that_were_not_upgraded_is_told_what_to_do(postgresql: Engine, tmp_path: Path) -> None:
+    sqlite = make_engine(f"sqlite:///{tmp_path}/ledger.db")
+    with sqlite.begin() as connection:
+        upgrade_to(connection, "0004")
+
+    for engine in (postgresql, sqlite):
+        behind = Ledger(engine.url.render_as_string(hide_password=False))
+        with pytest.raises(SchemaBehind, match="llm-one-api db upgrade"):
+            behind.ingest([record(1)])
+        behind.close()
+    sqlite.dispose()
 
 
 def test_an_upgrade_that_gives_up_says_who_was_in_its_way(postgresql: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ a column, cost ten times as much to write down.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -116,12 +117,15 @@ class _Copying:
 
 def _converter(table: Table, dialect: Dialect) -> Callable[[Sequence[Cells]], Iterable[Cells]]:
     """Make what puts the values of rows as the driver takes them."""
-    processors = [column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns]
-    processed = [(number, process) for number, process in enumerate(processors) if process is not None]
+
+    @cache  # for all tables it takes 20 ms, and most of those who open a ledger read it only
+    def processed() -> list[tuple[int, Callable[[Any], Any]]]:
+        processors = [column.type.dialect_impl(dialect).bind_processor(dialect) for column in table.columns]
+        return [(number, process) for number, process in enumerate(processors) if process is not None]
 
     def convert(rows: Sequence[Cells]) -> Iterable[Cells]:
         columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        for number, process in processed:
+        for number, process in processed():
             # What is dear to convert, such as the slots of sums, comes again and again.
             converted = {value: process(value) for value in set(columns[number])}
             columns[number] = [converted[value] for value in columns[number]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import Connection, update
+from sqlalchemy.exc import DBAPIError
 
 from llm_one_api.stores.ledger.tables import ledger_seq
 
@@ -18,6 +19,7 @@ _LOCK = (
     .values(layout=ledger_seq.c.layout)
     .returning(ledger_seq.c.n, ledger_seq.c.deleted_before, ledger_seq.c.layout)
 )
+_BEHIND = "The ledger's tables are of an older version than this process. Upgrade them with: llm-one-api db upgrade"
 
 
 class SchemaBehind(Exception):
@@ -28,9 +30,14 @@ def lock(connection: Connection) -> tuple[int, datetime | None]:
     """Keep all others from changing records or sums until the transaction ends.
 
     Gives the last `seq`, and the time before which records may have been deleted (None: none was). Raises SchemaBehind
-    if the ledger was upgraded since this process began, so that older code would leave something out.
+    if the ledger was not upgraded, or was since this process began, so that older code would leave something out.
     """
-    last, deleted_before, layout = connection.execute(_LOCK).one()
+    try:
+        last, deleted_before, layout = connection.execute(_LOCK).one()
+    except DBAPIError as error:
+        if "ledger_seq.layout" not in str(error.orig):
+            raise
+        raise SchemaBehind(_BEHIND) from None
     if layout != LAYOUT:
         raise SchemaBehind(
             f"The ledger's layout is {layout}, and this process writes {LAYOUT}: it was upgraded meanwhile. "
