@@ -1,17 +1,41 @@
-"""Services that tests share: each is real, started once a session where it can be kept clean between tests."""
+"""Services that tests share: each is real, started once a session where it can be kept clean between tests.
+
+And in which order files begin.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, make_url
 
 from llm_one_api.stores.ledger.ledger import Ledger
-from tests.harness.databases import empty_database, give_tables
+from tests.harness import commands
+from tests.harness.databases import empty_database
 from tests.harness.services import Redis, Valkey, postgres, valkey
+
+LONGEST = frozenset(
+    f"test_{name}.py"
+    for name in (
+        "up", "runs", "suite", "verify", "compose_parts", "journal_kills", "prometheus", "calls", "on_postgres",
+        "example_plugin", "estimates_process", "alert_delivery", "bad_plugins", "prices", "analysis_pages", "stops",
+    )
+)  # fmt: skip
+"""Those that take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have the longest files begin first: else a core has nothing to do while the last one goes on."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_end() -> Iterator[None]:
+    """Leave no process behind that runs commands for tests."""
+    yield
+    commands.close()
 
 
 @pytest.fixture(scope="session")
@@ -28,16 +52,8 @@ def postgres_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def ready_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite ledger's file with its tables and nothing in them, to be copied: making them takes longer."""
-    file = tmp_path_factory.mktemp("ready") / "ledger.db"
-    give_tables(file)
-    return file
-
-
-@pytest.fixture(scope="session")
 def ready_database(postgres_url: str) -> Iterator[str]:
-    """The name of the same in PostgreSQL, to be used as a template."""
+    """The name of a PostgreSQL ledger's database with nothing in it, to be used as a template."""
     with empty_database(postgres_url) as url:
         with closing(Ledger(url)) as ledger:
             ledger.upgrade()

@@ -13,7 +13,6 @@ from llm_one_api.conformance.gateway import Gateway
 from llm_one_api.conformance.models import config
 from llm_one_api.conformance.run import Result, run
 from llm_one_api.conformance.upstream import Upstream
-from tests.harness import commands
 from tests.harness.processes import free_port
 
 KEY, DRAIN_KEY = "sk-conformance-admin-0001", "sk-conformance-drain-0002"
@@ -41,13 +40,6 @@ class Place:
             yield upstream
         finally:
             upstream.close()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _commands_end() -> Iterator[None]:
-    """Leave no process behind that runs commands for tests."""
-    yield
-    commands.close()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +13,7 @@ import redis
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.limits import LimitStore
 from tests.contract.reused import ReusedDatabase
-from tests.harness.databases import empty_database
+from tests.harness.databases import empty_database, give_tables
 from tests.harness.services import Valkey
 
 
@@ -25,7 +24,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         file = tmp_path / "ledger.db"
         if is_ready:
-            shutil.copy(request.getfixturevalue("ready_file"), file)
+            give_tables(file)
         yield f"sqlite:///{file}"
         return
     with (
@@ -33,6 +32,18 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         if is_ready
         else empty_database(request.getfixturevalue("postgres_url")) as url
     ):
+        yield url
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def module_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a ledger's database with its tables, for all tests of a file."""
+    if request.param == "sqlite":
+        file = tmp_path_factory.mktemp("ledger") / "ledger.db"
+        give_tables(file)
+        yield f"sqlite:///{file}"
+        return
+    with empty_database(request.getfixturevalue("postgres_url"), request.getfixturevalue("ready_database")) as url:
         yield url
 
 

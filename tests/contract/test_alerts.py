@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from shutil import copy
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -28,7 +27,6 @@ from llm_one_api.stores.ledger.alert_tables import alerts
 from llm_one_api.stores.ledger.alerts import Alert, Event
 from llm_one_api.stores.ledger.ledger import DatabaseError, Ledger
 from llm_one_api.stores.ledger.tables import metadata
-from tests.harness.databases import empty_database
 
 UTC_ZONE = ZoneInfo("UTC")
 AT = datetime(2026, 11, 30, 4, tzinfo=UTC)
@@ -40,19 +38,9 @@ DATA = (
 )
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A database with its tables, for all of these tests."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{copy(request.getfixturevalue('ready_file'), tmp_path_factory.mktemp('alerts'))}"
-        return
-    with empty_database(request.getfixturevalue("postgres_url"), request.getfixturevalue("ready_database")) as url:
-        yield url
-
-
 @pytest.fixture(scope="module")
-def home(url: str) -> Iterator[Ledger]:
-    it = Ledger(url)
+def home(module_url: str) -> Iterator[Ledger]:
+    it = Ledger(module_url)
     yield it
     it.close()
 
@@ -128,11 +116,11 @@ def in_threads(number: int, work: Callable[[], None]) -> None:
         thread.join()
 
 
-def test_many_who_look_at_once_keep_and_tell_an_alert_once(ledger: Ledger, url: str) -> None:
+def test_many_who_look_at_once_keep_and_tell_an_alert_once(ledger: Ledger, module_url: str) -> None:
     receivers = Receivers()
 
     def work() -> None:
-        mine = Ledger(url)
+        mine = Ledger(module_url)
         check(mine, at(9)).run(apart=60)
         delivering(mine, receivers).run()
         mine.close()

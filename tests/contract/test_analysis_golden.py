@@ -5,10 +5,9 @@ The ledger lives through it once for each database; what it answered at each sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from shutil import copy
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,7 +18,6 @@ from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.prices import Change
 from llm_one_api.values import UsageRecord
 from tests.harness import golden
-from tests.harness.databases import empty_database
 
 HOUR = timedelta(hours=1)
 LATE = 60
@@ -48,14 +46,10 @@ class Life(NamedTuple):
     closed: dict[str, dict[str, int]]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+@pytest.fixture(scope="module")
+def life(module_url: str) -> Life:
     """Have a ledger live through the golden year."""
-    if request.param == "sqlite":
-        yield _live(f"sqlite:///{copy(request.getfixturevalue('ready_file'), tmp_path_factory.mktemp('golden'))}")
-        return
-    with empty_database(request.getfixturevalue("postgres_url"), request.getfixturevalue("ready_database")) as url:
-        yield _live(url)
+    return _live(module_url)
 
 
 def _live(url: str) -> Life:

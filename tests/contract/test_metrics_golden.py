@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
-from shutil import copy
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,7 +18,6 @@ from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.stores.ledger.prices import Change
 from llm_one_api.values import UsageRecord
 from tests.harness import golden
-from tests.harness.databases import empty_database
 from tests.harness.metrics import Samples, counters, samples, total, value
 
 MODELS, UPSTREAMS = ("gpt-a", "gpt-b"), ("north", "south")
@@ -34,13 +32,9 @@ class Life(NamedTuple):
     made: dict[str, Sequence[UsageRecord]]
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    if request.param == "sqlite":
-        yield live(f"sqlite:///{copy(request.getfixturevalue('ready_file'), tmp_path_factory.mktemp('metrics'))}")
-        return
-    with empty_database(request.getfixturevalue("postgres_url"), request.getfixturevalue("ready_database")) as url:
-        yield live(url)
+@pytest.fixture(scope="module")
+def life(module_url: str) -> Life:
+    return live(module_url)
 
 
 def live(url: str) -> Life:

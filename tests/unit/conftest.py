@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from llm_one_api.stores.ledger.ledger import Ledger
+from tests.harness.databases import give_tables
 
 
 @pytest.fixture
-def ledger(ready_file: Path, tmp_path: Path) -> Iterator[Ledger]:
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
     """A real one on SQLite, with its tables and nothing in them."""
-    with closing(Ledger(f"sqlite:///{shutil.copy(ready_file, tmp_path)}")) as it:
+    file = tmp_path / "ledger.db"
+    give_tables(file)
+    with closing(Ledger(f"sqlite:///{file}")) as it:
         yield it
