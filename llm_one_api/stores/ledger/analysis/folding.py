@@ -60,7 +60,7 @@ def rows(question: Question, sums: dict[Where, Sequence[int]], times: Counts) ->
     for where, figures in sorted(sums.items(), key=_order):
         if figures[0]:
             begin, group = where
-            spread = times.get(where, _NO_TIMES) if times else _NO_TIMES
+            spread = times.get(where, _NO_TIMES)
             found.append(
                 Row(
                     bucket=None if begin is None else local[begin],
