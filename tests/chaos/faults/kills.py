@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,10 @@ import psutil
 from tests.chaos.faults.fault import BROKER, DELIVER, GATEWAY, INGEST, LEDGER, RECORDS, RELAY, WAY, Fault
 from tests.harness.processes import wait_until
 from tests.harness.services import Copy
+
+HANDED_ON = 0.3
+"""Seconds in which Celery's main process has handed a batch on to a child, which it says nowhere. To kill the child
+before that hits nothing."""
 
 
 class Kill(Fault):
@@ -138,7 +143,11 @@ class KilledInBatch(Kill):
         self._given_back = wire.given_back
         with self.scene.ledger.held():
             since = len(wire.copies)
-            self._batch = wait_until(lambda: self.scene.in_mid_batch(since), what="a batch is being taken in").batch
+            wait_until(lambda: self.scene.in_mid_batch(since), what="a batch is being taken in")
+            taken = time.monotonic()
+            self._batch = wait_until(
+                lambda: time.monotonic() - taken > HANDED_ON and self.scene.in_mid_batch(since), what="a child has it"
+            ).batch
             self.kill()
 
 
