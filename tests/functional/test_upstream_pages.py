@@ -72,9 +72,9 @@ def after(scene: Scene) -> dict[str, Any]:
 
     def seen() -> dict[str, Any] | None:
         told = page(scene)
-        two = upstreams(told)
+        two, (lone,) = upstreams(told), upstreams(told, "m").values()
         done = told["processes"] == 2 and two["good"]["requests"] == 20 and two["bad"]["state"] == "ejected"
-        done = done and two["good"]["in_flight"] == 0
+        done = done and two["good"]["in_flight"] == 0 and lone["requests"] == 1
         return told if done else None
 
     return wait_until(seen, what="both processes have told of the calls")
