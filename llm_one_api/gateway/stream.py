@@ -266,7 +266,10 @@ class Stream:
     def _left(self, error: str) -> None:
         """End without the caller: it left, or does not read, or we stop while it does not."""
         outcome: Outcome = "aborted" if error == "draining" else "client_gone"
-        self._close(outcome, error)
+        if self._reader.error is None:
+            self._close(outcome, error)
+        else:  # the upstream failed, and said so: an SDK that was told hangs up at once
+            self._close()
         self._answer.abort()
 
     def _close(self, outcome: Outcome | None = None, error: str | None = None) -> None:

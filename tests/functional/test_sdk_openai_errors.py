@@ -195,14 +195,15 @@ def test_an_upstream_that_hangs_up_is_a_502(running: Gateway, sdk: Sdk, upstream
 # ---- in the middle of a stream ----
 
 
-@pytest.mark.parametrize("ends", ["clean", "with DONE", "cut off"])
+@pytest.mark.parametrize("ends", ["clean", "with DONE", "cut off", "not before the caller has hung up"])
 def test_an_error_in_the_middle_of_a_stream_is_raised(
     sdk: Sdk, running: Gateway, upstream: Upstream, ends: str
 ) -> None:
     error = b"data: " + json.dumps(FAILURE).encode() + b"\n\n"
     last = [b"data: [DONE]\n\n"] if ends == "with DONE" else []
     events = (chats.ROLE, *chats.WORDS, error, *last)
-    upstream.answer(_then_hangs_up(*events) if ends == "cut off" else stream(*events))
+    ways = {"cut off": _then_hangs_up, "not before the caller has hung up": _then_stays}
+    upstream.answer(ways.get(ends, stream)(*events))
 
     seen = sdk.stream(lambda client: client.chat.completions.create(**ASKED, stream=True))
 
@@ -241,5 +242,13 @@ def _then_hangs_up(*events: bytes) -> Script:
     def answer(talk: Conversation) -> None:
         stream(*events, end=False)(talk)
         talk._sock.shutdown(socket.SHUT_RDWR)  # and not a reset, which may overtake what was sent
+
+    return answer
+
+
+def _then_stays(*events: bytes) -> Script:
+    def answer(talk: Conversation) -> None:
+        stream(*events, end=False)(talk)
+        assert talk.wait_closed()
 
     return answer
