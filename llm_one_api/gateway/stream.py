@@ -101,9 +101,7 @@ class Stream:
             except Cut as cut:
                 return self._cut(cut.why)
             except (OSError, ConnectionEnded, BadAnswer):
-                return self._break(
-                    "truncated", "upstream_truncated", "The upstream broke off in the middle of the stream."
-                )
+                return self._break("truncated", "upstream_truncated", "The upstream broke off within the stream.")
             if not data:
                 return self._end()
             try:
@@ -265,11 +263,10 @@ class Stream:
 
     def _left(self, error: str) -> None:
         """End without the caller: it left, or does not read, or we stop while it does not."""
-        outcome: Outcome = "aborted" if error == "draining" else "client_gone"
-        if self._reader.error is None:
-            self._close(outcome, error)
-        else:  # the upstream failed, and said so: an SDK that was told hangs up at once
+        if self._reader.error is not None:  # the upstream failed, and said so: an SDK that was told hangs up at once
             self._close()
+        else:
+            self._close("aborted" if error == "draining" else "client_gone", error)
         self._answer.abort()
 
     def _close(self, outcome: Outcome | None = None, error: str | None = None) -> None:

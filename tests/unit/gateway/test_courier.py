@@ -57,6 +57,12 @@ def courier(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Courier]:
     it.stop()
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for the first answer, however busy the machine is."""
+    monkeypatch.setattr(courier_module, "AT_FIRST", 5.0)
+
+
 def admit(name: str) -> Admit:
     return Admit(id=name, tokens=1, nanos=0, allow_unwhole=True)
 
@@ -79,6 +85,7 @@ def until(is_so: Callable[[], bool]) -> None:
             gevent.sleep(0.005)
 
 
+@pytest.mark.usefixtures("patient")
 def test_calls_that_ask_at_the_same_moment_share_a_round_trip(courier: Courier, store: Store) -> None:
     replies = ask_all(courier, [str(n) for n in range(32)])
 
@@ -87,12 +94,14 @@ def test_calls_that_ask_at_the_same_moment_share_a_round_trip(courier: Courier, 
     assert sorted(name for trip in store.trips for name in trip) == sorted(str(n) for n in range(32))
 
 
+@pytest.mark.usefixtures("patient")
 def test_no_round_trip_is_endless(courier: Courier, store: Store) -> None:
     ask_all(courier, [str(n) for n in range(200)])
 
     assert max(len(trip) for trip in store.trips) <= courier_module.TOGETHER
 
 
+@pytest.mark.usefixtures("patient")
 def test_each_call_gets_its_own_reply(courier: Courier, store: Store) -> None:
     store.may_answer.clear()
     under_way = gevent.spawn(courier.ask, admit("1"))
@@ -107,6 +116,7 @@ def test_each_call_gets_its_own_reply(courier: Courier, store: Store) -> None:
     assert [reply.now_ms for reply in replies if isinstance(reply, Reply)] == [7, 8, 9]
 
 
+@pytest.mark.usefixtures("patient")
 def test_what_was_given_back_is_said_before_the_next_calls_ask(courier: Courier, store: Store) -> None:
     courier.tell(Cancel(id="left", concurrent=["user:alice"]))
 
