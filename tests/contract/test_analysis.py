@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from llm_one_api.stores.ledger.analysis import NotAnswerable, Question, reading
+from llm_one_api.stores.ledger.analysis import NotAnswerable, Question, dear
 from llm_one_api.stores.ledger.ledger import Ledger
 from llm_one_api.values import Usage
 from tests.harness import golden
@@ -187,7 +187,7 @@ def test_an_answer_with_too_many_rows_is_none(ledger: Ledger) -> None:
 def test_what_would_take_too_long_is_refused_but_not_of_one_caller(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "MOST_ROWS", 1000)
+    monkeypatch.setattr(dear, "MOST_ROWS", 1000)
     if not ledger.is_sqlite:
         pytest.skip("the limit is the same; rows are made by SQLite's own SQL")
     ledger.ingest([record(1, at=NOON)])
@@ -208,10 +208,27 @@ def test_what_would_take_too_long_is_refused_but_not_of_one_caller(
     assert calls(ledger, question(until=NOON + timedelta(days=7), bucket="hour", where={"user": ("u7",)})) == 99
 
 
+def test_days_of_another_zone_are_told_from_closed_days_where_their_hours_would_be_too_many(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dear, "MOST_ROWS", 50)
+    ledger.ingest([record(n, at=NOON + n * HOUR, user="u") for n in range(6 * 24)])
+    week = question(until=NOON + timedelta(days=6), bucket="day", group_by=("user",))
+    with pytest.raises(NotAnswerable, match="time zone"):
+        ledger.analysis.ask(week)
+
+    for period in ledger.closing.due(ZoneInfo("UTC"), NOON + timedelta(days=7)):
+        assert ledger.closing.close(period)
+
+    told = [(row.bucket, row.group, row.sums.requests) for row in ledger.analysis.ask(week)]
+    counts = [11, *[24] * 5, 13]
+    assert told == [(datetime(2026, 11, 24 + n, tzinfo=BERLIN), {"user": "u"}, calls) for n, calls in enumerate(counts)]
+
+
 def test_ends_within_a_quarter_are_refused_where_too_many_calls_lie_in_it(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "MOST_RECORDS", 20)
+    monkeypatch.setattr(dear, "MOST_RECORDS", 20)
     ledger.ingest([record(n, at=NOON + n * MINUTE, key=f"k{n % 2}") for n in range(30)])
     ragged = {"since": NOON + 2 * MINUTE, "until": NOON + 29 * MINUTE, "exact": True}
 

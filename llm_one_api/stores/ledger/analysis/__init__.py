@@ -2,9 +2,11 @@
 
 questions   what is asked: a stretch of time, in a zone, by buckets and dimensions
 answers     what is told: sums, percentiles, rows
-buckets     where local quarters, hours, days and months begin
-plan        which table tells which part of the time; what no table tells in time is refused here
+covering    what a stretch of time is made of: closed periods, less what of them lies outside, and shorter slots
+plan        which table tells which part of the time, in as few reads as may be
+dear        what is too much to read, and refused
 reading     the SQL
+buckets     in which bucket of local time counts what was read
 folding     rows of tables become rows of an answer
 analysis    the door: `ledger.analysis`
 """

@@ -13,26 +13,18 @@ import msgspec
 from sqlalchemy import Connection, Engine, func, select
 
 from llm_one_api.stores.ledger.analysis.answers import PeakHour, Row, Sums
-from llm_one_api.stores.ledger.analysis.buckets import Edges
+from llm_one_api.stores.ledger.analysis.buckets import Buckets
+from llm_one_api.stores.ledger.analysis.covering import Kept, PartLevel
+from llm_one_api.stores.ledger.analysis.dear import are_few, ends_are_dear, is_dear, times_are_dear
 from llm_one_api.stores.ledger.analysis.folding import Counts, Where, as_sums, fold, fold_times, rows
 from llm_one_api.stores.ledger.analysis.latest import Cursor, latest
-from llm_one_api.stores.ledger.analysis.plan import Kept, plan, times_of
+from llm_one_api.stores.ledger.analysis.plan import plan, times_of
 from llm_one_api.stores.ledger.analysis.questions import Dimension, NotAnswerable, Question, Rank, of_all_time
-from llm_one_api.stores.ledger.analysis.reading import (
-    FIGURES,
-    are_few,
-    ends_are_dear,
-    is_dear,
-    read,
-    read_times,
-    tells_hours_of_days,
-    tells_times,
-    times_are_dear,
-)
+from llm_one_api.stores.ledger.analysis.reading import FIGURES, read, read_times, tells_hours_of_days, tells_times
 from llm_one_api.stores.ledger.engine import one_moment
 from llm_one_api.stores.ledger.quarters import quarters_there
 from llm_one_api.stores.ledger.rollup_tables import closed_periods, rollups_hour
-from llm_one_api.stores.ledger.slots import CALENDRIC, Calendric, hour_from
+from llm_one_api.stores.ledger.slots import CALENDRIC, hour_from
 from llm_one_api.stores.ledger.sums import hour_of
 from llm_one_api.stores.ledger.tables import ledger_seq
 from llm_one_api.values import UsageRecord
@@ -160,7 +152,7 @@ class Analysis:
             question = _within_the_ledger(connection, question)
             if question.since >= question.until:
                 return sums, times
-            edges = Edges(question.bucket, question.zone, question.since, question.until)
+            buckets = Buckets(question.bucket, question.zone)
             kept = _kept(connection, question)
             parts = plan(question, kept)
             if not patient and is_dear(connection, question, parts):
@@ -169,14 +161,14 @@ class Analysis:
                 raise NotAnswerable(_ENDS_TOO_DEAR)
             told = _told(connection, question)
             for part in parts:
-                fold(read(connection, question, part, told), edges, sums, most)
+                fold(read(connection, question, part, told), buckets.places(part), sums, most)
             if not question.percentiles or not tells_times(question):
                 return sums, times
             if tells_hours_of_days(question):
                 parts = list(times_of(parts, kept))
             if patient or not times_are_dear(connection, question, parts):
                 for part in parts:
-                    fold_times(read_times(connection, question, part), edges, times)
+                    fold_times(read_times(connection, question, part), buckets.places(part), times)
         return sums, times
 
 
@@ -215,9 +207,13 @@ def _told(connection: Connection, question: Question) -> Collection[str]:
 def _kept(connection: Connection, question: Question) -> Kept:
     """Tell what there is to read of the time of *question*."""
     deleted_before = connection.execute(select(ledger_seq.c.deleted_before)).scalar_one()
-    quarters = quarters_there(connection, question.since, question.until)
-    asked = select(closed_periods).where(_p.since >= question.since, _p.until <= question.until).order_by(_p.since)
-    closed: dict[Calendric, dict[datetime, datetime]] = {level: {} for level in CALENDRIC}
-    for level, since, until in connection.execute(asked):
+    # Of a period that reaches beyond an end what is outside is taken away, and that may be told by periods, too.
+    around = (_p.since < question.until + _MARGIN, _p.until > question.since - _MARGIN)
+    closed: dict[PartLevel, dict[datetime, datetime]] = {level: {} for level in CALENDRIC}
+    first, last = question.since, question.until
+    for level, since, until in connection.execute(select(closed_periods).where(*around).order_by(_p.since)):
         closed[level][since] = until
+        if since < question.until and until > question.since:
+            first, last = min(first, since), max(last, until)
+    quarters = quarters_there(connection, first, last)
     return Kept(quarters, deleted_before, closed)

@@ -1,40 +1,40 @@
-"""Which bucket of local time a slot belongs to."""
+"""Where what was found in a slot counts: in the bucket of local time that the slot lies in, or where its part says."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from llm_one_api.stores.ledger.analysis.plan import Part, Place
 from llm_one_api.stores.ledger.analysis.questions import Bucket
-from llm_one_api.stores.ledger.slots import local_hour, periods
+from llm_one_api.stores.ledger.slots import local_hour
 from llm_one_api.stores.ledger.sums import quarter_of
 
+Places = Callable[[datetime | None], Sequence[Place]]
+"""Tells where what is told of a slot counts; None: of all slots of a part."""
 
-class Edges:
-    """The buckets that hold the time from *since* until before *until*."""
 
-    def __init__(self, bucket: Bucket | None, zone: ZoneInfo, since: datetime, until: datetime) -> None:
-        """Find where they begin, as far as that takes a calendar."""
+class Buckets:
+    """Quarters and hours of local time; longer buckets are made of parts that say themselves where they count."""
+
+    def __init__(self, bucket: Bucket | None, zone: ZoneInfo) -> None:
+        """Look up none."""
         self._bucket = bucket
         self._zone = zone
-        self._known: dict[datetime, datetime] = {}
-        self._begins: list[datetime] = []
-        if bucket in {"day", "month"}:
-            self._begins = [begin for begin, _ in periods(zone, bucket, since, until)]
+        self._known: dict[datetime | None, Sequence[Place]] = {}
 
-    def begin_of(self, slot: datetime) -> datetime | None:
-        """Give the begin, in UTC, of the bucket that *slot* lies in; None: there are no buckets."""
-        if self._bucket is None:
-            return None
+    def places(self, part: Part) -> Places:
+        """Make what tells where the slots of *part* count."""
+        return self._lying_in if part.places is None else part.places.__getitem__
+
+    def _lying_in(self, slot: datetime | None) -> Sequence[Place]:
         found = self._known.get(slot)
         if found is None:
-            found = self._known[slot] = self._begin_of(slot)
+            found = self._known[slot] = ((self._begin_of(slot), 1),)
         return found
 
-    def _begin_of(self, slot: datetime) -> datetime:
-        if self._bucket == "15m":
-            return quarter_of(slot)
-        if self._bucket == "hour":
-            return local_hour(slot, self._zone)
-        return self._begins[bisect_right(self._begins, slot) - 1]
+    def _begin_of(self, slot: datetime | None) -> datetime | None:
+        if slot is None:
+            return None
+        return quarter_of(slot) if self._bucket == "15m" else local_hour(slot, self._zone)

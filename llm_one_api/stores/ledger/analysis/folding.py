@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from operator import add
+from operator import add, neg, sub
 from typing import Any
 
 from llm_one_api.stores.buckets import quantiles
 from llm_one_api.stores.ledger.analysis.answers import Quantiles, Row, Sums
-from llm_one_api.stores.ledger.analysis.buckets import Edges
+from llm_one_api.stores.ledger.analysis.buckets import Places
 from llm_one_api.stores.ledger.analysis.questions import NotAnswerable, Question
 from llm_one_api.stores.ledger.analysis.reading import FIGURES, OUTCOMES, Found, FoundTimes, group_of
 from llm_one_api.stores.ledger.sums import MILLION
@@ -28,28 +28,33 @@ _NO_TIMES: dict[str, dict[int, int]] = {}
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def fold(found: Iterable[Found], edges: Edges, into: dict[Where, Sequence[int]], most: int | None = None) -> None:
+def fold(found: Iterable[Found], places: Places, into: dict[Where, Sequence[int]], most: int | None = None) -> None:
     """Add what was found to the buckets and groups that it belongs to, of which there may be *most*."""
     for slot, group, figures in found:
-        where = (edges.begin_of(slot), tuple(group))
-        before = into.get(where)
-        into[where] = figures if before is None else list(map(add, before, figures))
+        for begin, sign in places(slot):
+            where = (begin, tuple(group))
+            before = into.get(where)
+            if before is None:
+                into[where] = figures if sign > 0 else list(map(neg, figures))
+            else:
+                into[where] = list(map(add if sign > 0 else sub, before, figures))
         if most is not None and len(into) > most:
             raise NotAnswerable(
                 f"the answer has more than {most:,} rows; ask for a shorter time, larger buckets, or fewer groups"
             )
 
 
-def fold_times(found: Iterable[FoundTimes], edges: Edges, into: Counts) -> None:
+def fold_times(found: Iterable[FoundTimes], places: Places, into: Counts) -> None:
     """Likewise for times."""
     for slot, group, kind, spread in found:
-        kinds = into.setdefault((edges.begin_of(slot), tuple(group)), {})
-        counts = kinds.get(kind)
-        if counts is None:
-            kinds[kind] = dict(spread)
-            continue
-        for bucket, calls in spread.items():
-            counts[bucket] = counts.get(bucket, 0) + calls
+        for begin, sign in places(slot):
+            kinds = into.setdefault((begin, tuple(group)), {})
+            counts = kinds.get(kind)
+            if counts is None:
+                kinds[kind] = dict(spread) if sign > 0 else {bucket: -calls for bucket, calls in spread.items()}
+                continue
+            for bucket, calls in spread.items():
+                counts[bucket] = counts.get(bucket, 0) + sign * calls
 
 
 def rows(question: Question, sums: dict[Where, Sequence[int]], times: Counts) -> list[Row]:
@@ -87,7 +92,7 @@ def as_sums(figures: Sequence[int]) -> Sums:
 
 
 def _quantiles(counts: dict[int, int] | None) -> Quantiles | None:
-    if not counts:
+    if not counts or not any(counts.values()):  # all that there was has been taken away
         return None
     p50, p95, p99 = quantiles(counts, (0.5, 0.95, 0.99))
     return Quantiles(p50=p50, p95=p95, p99=p99)

@@ -1,47 +1,26 @@
-"""Which table tells which part of the time: the coarsest that tells it exactly.
-
-A slot counts where it begins. Where quarters are no longer kept, hours take their place.
-"""
+"""Which table tells which part of the time: the coarsest that tells it exactly, in as few reads as may be."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from llm_one_api.stores.ledger.analysis.covering import Kept, PartLevel, Piece, covering
 from llm_one_api.stores.ledger.analysis.questions import NotAnswerable, Question
-from llm_one_api.stores.ledger.rollup_tables import Level
-from llm_one_api.stores.ledger.slots import (
-    CALENDRIC,
-    Calendric,
-    Quarters,
-    has_whole_hours,
-    hour_from,
-    periods,
-    quarter_from,
-    stretches,
-)
-from llm_one_api.stores.ledger.sums import HOUR, QUARTER, hour_of, quarter_of
+from llm_one_api.stores.ledger.slots import CALENDRIC, has_whole_hours, hour_from, periods, quarter_from
+from llm_one_api.stores.ledger.sums import HOUR, QUARTER, hour_of
 
 _FEW = 40
-"""Buckets that are asked for one by one. To read slot by slot what many have to be made of takes fewer questions."""
+"""Stretches that are read one by one. To read slot by slot what many consist of takes fewer statements."""
 _MOST_SLOTS = 5000
 """That a statement names one by one."""
-_LENGTHS: dict[str, timedelta] = {"hour": HOUR, "quarter": QUARTER}
+_LENGTHS: Mapping[PartLevel, timedelta] = {"hour": HOUR, "quarter": QUARTER}
 
-
-class Kept(NamedTuple):
-    """What is there to read."""
-
-    quarters: Quarters
-    deleted_before: datetime | None
-    """Records from before may be deleted; None: none was."""
-    closed: Mapping[Calendric, Mapping[datetime, datetime]]
-    """The days and months whose sums are made: when they end, by when they begin, in order."""
-
-
-PartLevel = Level | Literal["records"]
+Begin = datetime | None
+"""Of a bucket, in UTC; None: all of the time is in one."""
+Place = tuple[Begin, int]
+"""Where sums count: in which bucket, and whether they are added (1) or taken away (-1)."""
 
 
 class Part(NamedTuple):
@@ -51,11 +30,13 @@ class Part(NamedTuple):
     since: datetime
     until: datetime
     by_slot: bool = False
-    """Slot by slot; else all in one, for it lies in one bucket."""
+    """Slot by slot; else all in one."""
     only: tuple[datetime, ...] | None = None
     """Not all slots in between but these."""
     days: tuple[datetime, ...] = ()
     """The closed days by whose rows the hours in between are told, where those are not read one by one."""
+    places: Mapping[datetime | None, Sequence[Place]] | None = None
+    """Where each slot counts, and where it is all in one that (by None); None: in the bucket that it lies in."""
 
 
 def plan(question: Question, kept: Kept) -> list[Part]:
@@ -69,12 +50,21 @@ def plan(question: Question, kept: Kept) -> list[Part]:
         return [Part("quarter", since, until, by_slot=True)]
     if question.bucket == "hour":
         return list(_by_hours(since, until, question, kept))
-    if question.bucket is None:
-        return list(_covering(since, until, kept, exact=question.exact))
-    cut = periods(question.zone, question.bucket, since, until)
-    pieces = [since, *(begin for begin, _ in cut if begin > since), until]
-    parts = [part for a, b in pairwise(pieces) for part in _covering(a, b, kept, exact=question.exact)]
-    return list(_in_a_row(parts if len(pieces) <= _FEW else _together(parts), question.bucket))
+    places: dict[Piece, dict[Begin, int]] = {}
+    for bucket, a, b in _buckets(question, since, until):
+        for piece, sign in covering(a, b, kept, exact=question.exact):
+            signs = places.setdefault(piece, {})
+            signs[bucket] = signs.get(bucket, 0) + sign
+    return list(_read_together({piece: tuple(signs.items()) for piece, signs in places.items()}, kept))
+
+
+def _buckets(question: Question, since: datetime, until: datetime) -> Iterator[tuple[Begin, datetime, datetime]]:
+    """Give when each bucket begins, and the time of it that is asked for."""
+    if question.bucket in CALENDRIC:
+        for begin, end in periods(question.zone, question.bucket, since, until):
+            yield begin, max(begin, since), min(end, until)
+    else:
+        yield None, since, until
 
 
 def _by_hours(since: datetime, until: datetime, question: Question, kept: Kept) -> Iterator[Part]:
@@ -88,92 +78,56 @@ def _by_hours(since: datetime, until: datetime, question: Question, kept: Kept) 
         yield Part("quarter", begin, until, by_slot=True)
 
 
-def _covering(since: datetime, until: datetime, kept: Kept, *, exact: bool) -> Iterator[Part]:
-    """Cover a stretch that lies in one bucket."""
-    begin, end = since, until
-    if exact:
-        begin, end = _ends(since, until, kept)
-        if begin > end:  # both ends lie in one quarter, or hour
-            begin = end = until
-    if since < begin:
-        yield Part("records", since, begin)
-    yield from _by_periods(begin, end, kept, CALENDRIC[::-1])
-    if end < until:
-        yield Part("records", end, until)
+def _read_together(places: Mapping[Piece, Sequence[Place]], kept: Kept) -> Iterator[Part]:
+    """Read single slots of a level in one go, and longer pieces each in one, unless there are many."""
+    levels: dict[PartLevel, list[Piece]] = {}
+    for piece in places:
+        levels.setdefault(piece.level, []).append(piece)
+    for level, pieces in levels.items():
+        single = [piece for piece in pieces if _is_slot(piece, kept)]
+        longer = [piece for piece in pieces if not _is_slot(piece, kept)]
+        if level != "records" and len(longer) > _FEW:
+            single, longer = pieces, []
+        yield from (Part(*piece, places={None: places[piece]}) for piece in longer)
+        slots: dict[datetime, tuple[datetime, Sequence[Place]]] = {}
+        for piece in single:
+            for slot, end in _slots(piece, kept):
+                _, before = slots.get(slot, (end, ()))  # pieces of two buckets may overlap
+                slots[slot] = (end, (*before, *places[piece]))
+        yield from _slot_by_slot(level, dict(sorted(slots.items())))
 
 
-def _ends(since: datetime, until: datetime, kept: Kept) -> tuple[datetime, datetime]:
-    """Tell where sums begin and end that lie wholly within, as far as what is beside them can be read from records."""
-    begin, end = since, until
-    if kept.deleted_before is None or since >= kept.deleted_before:
-        begin = quarter_from(since) if kept.quarters.has(since) else hour_from(since)
-    whole = quarter_of(until) if kept.quarters.has(until) else hour_of(until)
-    if kept.deleted_before is None or whole >= kept.deleted_before:
-        end = whole
-    return begin, end
-
-
-def _by_periods(since: datetime, until: datetime, kept: Kept, levels: tuple[Calendric, ...]) -> Iterator[Part]:
-    """Cover it by what is closed of the first of *levels*, and the rest by what is shorter."""
-    if not levels:
-        yield from (Part(*each) for each in stretches(since, until, kept.quarters))
+def _slot_by_slot(level: PartLevel, slots: Mapping[datetime, tuple[datetime, Sequence[Place]]]) -> Iterator[Part]:
+    """Read slots, in order, of which *slots* says when they end and where they count."""
+    begins, ends = [*slots], [end for end, _ in slots.values()]
+    if not begins:
         return
-    level, *shorter = levels
-    at, begin = since, since
-    for start, end in kept.closed[level].items():
-        if start < at or end > until:
-            continue
-        if start > at:
-            if begin < at:
-                yield Part(level, begin, at)
-            yield from _by_periods(at, start, kept, tuple(shorter))
-            begin = start
+    places: Mapping[datetime | None, Sequence[Place]] = {slot: placed for slot, (_, placed) in slots.items()}
+    if begins[1:] == ends[:-1]:
+        yield Part(level, begins[0], ends[-1], by_slot=True, places=places)
+        return
+    for start in range(0, len(begins), _MOST_SLOTS):
+        some = tuple(begins[start : start + _MOST_SLOTS])
+        yield Part(level, some[0], slots[some[-1]][0], by_slot=True, only=some, places=places)
+
+
+def _is_slot(piece: Piece, kept: Kept) -> bool:
+    """Tell whether it is one slot at most."""
+    level, since, until = piece
+    if level in kept.closed:
+        return kept.closed[level].get(since) == until
+    return level in _LENGTHS and until - since <= _LENGTHS[level]
+
+
+def _slots(piece: Piece, kept: Kept) -> Iterator[tuple[datetime, datetime]]:
+    """Give when the slots of a piece begin and end."""
+    level, at, until = piece
+    if level in _LENGTHS:
+        at = hour_from(at) if level == "hour" else quarter_from(at)
+    while at < until:
+        end = kept.closed[level][at] if level in kept.closed else at + _LENGTHS[level]
+        yield at, end
         at = end
-    if begin < at:
-        yield Part(level, begin, at)
-    if at < until:
-        yield from _by_periods(at, until, kept, tuple(shorter))
-
-
-def _in_a_row(parts: Iterable[Part], bucket: str) -> Iterator[Part]:
-    """Read slots that are buckets in one go."""
-    waiting: Part | None = None
-    for part in parts:
-        if part.level != bucket:
-            if waiting:
-                yield waiting
-            waiting = None
-            yield part
-        elif waiting and waiting.until == part.since:
-            waiting = waiting._replace(until=part.until)
-        else:
-            if waiting:
-                yield waiting
-            waiting = part._replace(by_slot=True)
-    if waiting:
-        yield waiting
-
-
-def _together(parts: Sequence[Part]) -> Iterator[Part]:
-    """Read the hours of all buckets in one go, and the quarters in another."""
-    for level, length in _LENGTHS.items():
-        mine = [part for part in parts if part.level == level]
-        if mine:
-            if all(a.until == b.since for a, b in pairwise(mine)):
-                yield Part(mine[0].level, mine[0].since, mine[-1].until, by_slot=True)
-                continue
-            slots = tuple(slot for part in mine for slot in _slots(part, length))
-            for start in range(0, len(slots), _MOST_SLOTS):
-                some = slots[start : start + _MOST_SLOTS]
-                yield Part(mine[0].level, some[0], some[-1] + length, by_slot=True, only=some)
-    yield from (part for part in parts if part.level not in _LENGTHS)
-
-
-def _slots(part: Part, length: timedelta) -> Iterator[datetime]:
-    at = hour_from(part.since) if part.level == "hour" else quarter_from(part.since)
-    while at < part.until:
-        yield at
-        at += length
 
 
 def times_of(parts: Iterable[Part], kept: Kept) -> Iterator[Part]:
@@ -184,7 +138,7 @@ def times_of(parts: Iterable[Part], kept: Kept) -> Iterator[Part]:
             continue
         at = part.since
         for days in _runs(kept.closed["day"], part):
-            since, until = hour_from(days[0][0]), hour_of(days[-1][1])
+            since, until = max(at, hour_from(days[0][0])), min(part.until, hour_of(days[-1][1]))
             if since >= until:
                 continue
             if at < since:
@@ -196,10 +150,10 @@ def times_of(parts: Iterable[Part], kept: Kept) -> Iterator[Part]:
 
 
 def _runs(days: Mapping[datetime, datetime], part: Part) -> Iterator[list[tuple[datetime, datetime]]]:
-    """Give the days that are in a part, those together that follow one another."""
+    """Give the days that a part has hours of, those together that follow one another."""
     run: list[tuple[datetime, datetime]] = []
     for begin, end in days.items():
-        if part.since <= begin and end <= part.until:
+        if begin < part.until and part.since < end:
             if run and run[-1][1] != begin:
                 yield run
                 run = []

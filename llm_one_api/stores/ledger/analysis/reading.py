@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple, get_args
@@ -23,7 +23,6 @@ from llm_one_api.stores.ledger.rollup_tables import (
     ROLLUPS,
     TRAFFIC,
     TRAFFIC_DIMENSIONS,
-    Level,
     latencies_day_hours,
     latencies_quarter,
     rollups_quarter,
@@ -38,20 +37,14 @@ FIGURES = (*ROLLUP_COUNTS, "streams", *OUTCOMES)
 
 _r = records.c
 _PAGE = 2000
-MOST_ROWS = 150_000
-"""Sums that are read for an answer slot by slot, beyond the last two days: some 400 ms."""
-MOST_TIMES = 75_000
-"""The same of how long calls took, of which each bucket is a row: another 470 ms."""
-MOST_RECORDS = 50_000
-"""Calls that are read one by one at the ends of an answer's time: some 950 ms, most of it Python's."""
-_SHORT = timedelta(hours=50)
 _days = latencies_day_hours
 
 
 class Found(NamedTuple):
     """Sums of the calls of a slot that have the same values."""
 
-    slot: datetime
+    slot: datetime | None
+    """None: of all slots of the part."""
     group: tuple[Any, ...]
     figures: Sequence[int]
 
@@ -59,7 +52,7 @@ class Found(NamedTuple):
 class FoundTimes(NamedTuple):
     """How many calls of a slot that have the same values took how long."""
 
-    slot: datetime
+    slot: datetime | None
     group: tuple[Any, ...]
     kind: str
     calls: Mapping[int, int]
@@ -81,59 +74,6 @@ def tells_callers(question: Question) -> bool:
     return question.key is not None or not {*question.group_by, *question.where} <= {*TRAFFIC_DIMENSIONS}
 
 
-def is_dear(connection: Connection, question: Question, parts: Iterable[Part]) -> bool:
-    """Tell whether more sums would have to be read than somebody waits for."""
-    tables = ROLLUPS if tells_callers(question) else TRAFFIC
-    return not _names_callers(question) and _is_dear(connection, question, parts, tables, MOST_ROWS)
-
-
-def times_are_dear(connection: Connection, question: Question, parts: Iterable[Part]) -> bool:
-    """Tell the same of how long calls took."""
-    return _is_dear(connection, question, parts, LATENCIES, MOST_TIMES)
-
-
-def ends_are_dear(connection: Connection, question: Question, parts: Iterable[Part]) -> bool:
-    """Tell whether too many calls lie at the ends, outside of whole quarters of an hour."""
-    calls = 0
-    for part in parts:
-        if part.level == "records":
-            some = select(_r.seq).where(*_called(question, part)).limit(MOST_RECORDS + 1 - calls)
-            calls += connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
-    return calls > MOST_RECORDS
-
-
-def _names_callers(question: Question) -> bool:
-    """Tell whether only sums of a few callers are read: what is passed over costs little."""
-    return question.key is not None or bool({"user", "key"} & {*question.where})
-
-
-def _is_dear(
-    connection: Connection, question: Question, parts: Iterable[Part], tables: Mapping[Level, Table], most: int
-) -> bool:
-    fine = _fine(parts)
-    if are_few(fine):
-        return False
-    rows = 0
-    for part in fine:
-        table = tables["hour" if part.level == "hour" else "quarter"]
-        slot = table.c.slot
-        some = select(slot).where(slot >= part.since, slot < part.until, *_conditions(table, question))
-        some = some.limit(most + 1 - rows)
-        rows += connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
-        if rows > most:
-            return True
-    return False
-
-
-def _fine(parts: Iterable[Part]) -> list[Part]:
-    return [part for part in parts if part.level in {"hour", "quarter"} and not part.days]
-
-
-def are_few(parts: Iterable[Part]) -> bool:
-    """Tell whether hardly more is read slot by slot than days that are not closed yet."""
-    return sum((part.until - part.since for part in _fine(parts)), timedelta()) <= _SHORT
-
-
 def read(connection: Connection, question: Question, part: Part, told: Collection[str] = FIGURES) -> Iterable[Found]:
     """Give the sums of a part; all figures but those *told* are known to be 0."""
     if part.level == "records":
@@ -148,7 +88,7 @@ def read(connection: Connection, question: Question, part: Part, told: Collectio
     if part.by_slot:
         return (Found(row[0], row[1 : size + 1], widen((*row[size + 1 :], 0))) for row in connection.execute(asked))
     rows = connection.execute(asked)
-    return (Found(part.since, row[:size], widen((*row[size:], 0))) for row in rows if row[size] is not None)
+    return (Found(None, row[:size], widen((*row[size:], 0))) for row in rows if row[size] is not None)
 
 
 def read_times(connection: Connection, question: Question, part: Part) -> Iterable[FoundTimes]:
@@ -164,23 +104,25 @@ def read_times(connection: Connection, question: Question, part: Part) -> Iterab
         found = ((*row[:-1], unpack(row[-1])) for row in connection.execute(asked))
     else:
         by = (table.c.kind, table.c.bucket)
-        asked = _asked(table, question, part, [*by, _sum(table.c.calls)], by)
-        found = ((*row[:-2], {row[-2]: row[-1]}) for row in connection.execute(asked))
+        spreads: dict[tuple[Any, ...], dict[int, int]] = {}
+        for row in connection.execute(_asked(table, question, part, [*by, _sum(table.c.calls)], by)):
+            spreads.setdefault(row[:-2], {})[row[-2]] = row[-1]
+        found = ((*of, spread) for of, spread in spreads.items())
     if part.by_slot:
         return (FoundTimes(row[0], row[1 : size + 1], *row[size + 1 :]) for row in found)
-    return (FoundTimes(part.since, row[:size], *row[size:]) for row in found)
+    return (FoundTimes(None, row[:size], *row[size:]) for row in found)
 
 
 def _hours_of_days(connection: Connection, question: Question, part: Part) -> Iterator[FoundTimes]:
     only = None if part.only is None else {*part.only}
     columns = [_days.c[name] for name in ("slot", *question.group_by, "kind", "hours")]
-    asked = select(*columns).where(_days.c.slot.in_(part.days), *_conditions(_days, question))
+    asked = select(*columns).where(_days.c.slot.in_(part.days), *conditions_of(_days, question))
     for day, *group, kind, cell in connection.execute(asked):
         at = hour_of(day)
         for number, calls in unpack_hours(cell).items():
             slot = at + number * HOUR
             if part.since <= slot < part.until and (only is None or slot in only):
-                yield FoundTimes(slot if part.by_slot else part.since, tuple(group), kind, calls)
+                yield FoundTimes(slot if part.by_slot else None, tuple(group), kind, calls)
 
 
 def _asked(
@@ -195,11 +137,17 @@ def _asked(
     """Select *columns* by what is asked for, and *by*; as they are, or *added_up*."""
     slot = table.c.slot
     first = [*([slot] if part.by_slot else []), *(table.c[name] for name in question.group_by)]
-    asked = select(*first, *columns).where(slot >= part.since, slot < part.until, *_conditions(table, question))
-    if part.only is not None:
-        asked = asked.where(slot.in_(part.only))
+    asked = select(*first, *columns).where(*slots_of(table, part), *conditions_of(table, question))
     together = [*([slot] if part.by_slot else []), *_in_order(table, question), *by]
     return asked.group_by(*together) if added_up and together else asked
+
+
+def slots_of(table: Table, part: Part) -> Iterator[ColumnElement[bool]]:
+    """Give the conditions that the slots of a part meet."""
+    slot = table.c.slot
+    yield from (slot >= part.since, slot < part.until)
+    if part.only is not None:
+        yield slot.in_(part.only)
 
 
 def _in_order(table: Table, question: Question) -> Iterator[ColumnElement[Any]]:
@@ -213,7 +161,8 @@ def _in_order(table: Table, question: Question) -> Iterator[ColumnElement[Any]]:
     return (column for column in table.primary_key.columns if column.name in wanted)
 
 
-def _conditions(table: Table, question: Question) -> Iterator[ColumnElement[bool]]:
+def conditions_of(table: Table, question: Question) -> Iterator[ColumnElement[bool]]:
+    """Give the conditions that the sums meet that are asked for."""
     for name, values in question.where.items():
         if name == "stream":
             yield table.c.stream.in_(sorted({value == "true" for value in values}))
@@ -241,7 +190,7 @@ def _added_up(table: Table) -> tuple[ColumnElement[int], ...]:
 def _of_records(connection: Connection, question: Question, part: Part) -> tuple[list[Found], list[FoundTimes]]:
     """Add the calls of a part up as ingest does: their sums, and their times."""
     found = sums.Sums()
-    asked = select(*[_r[name] for name in sums.COLUMNS]).where(*_called(question, part))
+    asked = select(*[_r[name] for name in sums.COLUMNS]).where(*called(question, part))
     with connection.execute(asked, execution_options={"yield_per": _PAGE}) as rows:
         for row in rows.mappings():
             found.add(row)
@@ -249,7 +198,7 @@ def _of_records(connection: Connection, question: Question, part: Part) -> tuple
     fits, group = _fitting(question, DIMENSIONS), _grouping(question, DIMENSIONS)
     stream, outcome = DIMENSIONS.index("stream"), DIMENSIONS.index("outcome")
     summed = [
-        Found(part.since, group(key), _figures(key[stream], key[outcome], counts))
+        Found(None, group(key), _figures(key[stream], key[outcome], counts))
         for (_, *key), counts in tables[rollups_quarter].items()
         if fits(key)
     ]
@@ -257,14 +206,15 @@ def _of_records(connection: Connection, question: Question, part: Part) -> tuple
         return summed, []
     fits, group = _fitting(question, LATENCY_DIMENSIONS), _grouping(question, LATENCY_DIMENSIONS)
     times = [
-        FoundTimes(part.since, group(key), key[-2], {key[-1]: calls})
+        FoundTimes(None, group(key), key[-2], {key[-1]: calls})
         for (_, *key), [calls] in tables[latencies_quarter].items()
         if fits(key)
     ]
     return summed, times
 
 
-def _called(question: Question, part: Part) -> Iterator[ColumnElement[bool]]:
+def called(question: Question, part: Part) -> Iterator[ColumnElement[bool]]:
+    """Give the conditions that the calls of a part meet."""
     yield from (_r.at >= part.since, _r.at < part.until, *conditions(question.where))
     if question.key is not None:
         yield _r.key == question.key
