@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,7 +18,8 @@ from llm_one_api.stores.ledger.slots import CALENDRIC, Quarters, periods
 from llm_one_api.stores.ledger.sums import HOUR, QUARTER
 
 BEGIN = datetime(2028, 3, 1, tzinfo=UTC)
-DAY = timedelta(days=1)
+DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
+KOLKATA = ZoneInfo("Asia/Kolkata")
 NAMES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Adelaide", "Pacific/Auckland")
 ZONES = st.sampled_from([ZoneInfo(name) for name in NAMES])
 
@@ -34,28 +35,28 @@ def kept(zone: ZoneInfo, days: int, *, besides: Collection[int] = (), months: bo
     return Kept(Quarters(None), None, {"day": closed, "month": month if months else {}})
 
 
-def counted(parts: list[Part], sums: Kept) -> Counter[tuple[datetime, datetime | None]]:
-    """Tell how often each quarter counts, and in which bucket."""
+def counted(parts: list[Part], sums: Kept, unit: timedelta = QUARTER) -> dict[tuple[datetime, datetime | None], int]:
+    """Tell how often each quarter, or *unit*, counts, and in which bucket."""
     found: Counter[tuple[datetime, datetime | None]] = Counter()
     for part in parts:
         assert part.places is not None
         for slot, end in _slots(part, sums):
             for bucket, sign in part.places[slot if part.by_slot else None]:
-                for number in range((end - slot) // QUARTER):
-                    found[slot + number * QUARTER, bucket] += sign
-    return Counter({place: times for place, times in found.items() if times})
+                for number in range((end - slot) // unit):
+                    found[slot + number * unit, bucket] += sign
+    return {place: times for place, times in found.items() if times}
 
 
-def _slots(part: Part, sums: Kept) -> Iterator[tuple[datetime, datetime]]:
+def _slots(part: Part, sums: Kept) -> list[tuple[datetime, datetime]]:
+    if part.level == "records":
+        return [(part.since, part.until)]
     if part.level in {"day", "month"}:
         slots = [each for each in sums.closed[part.level].items() if part.since <= each[0] < part.until]
     else:
         length = HOUR if part.level == "hour" else QUARTER
-        assert part.since == BEGIN + (part.since - BEGIN) // length * length
-        slots = [
-            (at, at + length) for at in (part.since + n * length for n in range((part.until - part.since) // length))
-        ]
-    return iter([each for each in slots if part.only is None or each[0] in part.only])
+        first, last = (-((BEGIN - at) // length) for at in (part.since, part.until))  # it counts where it begins
+        slots = [(BEGIN + number * length, BEGIN + (number + 1) * length) for number in range(first, last)]
+    return [each for each in slots if part.only is None or each[0] in part.only]
 
 
 @given(
@@ -77,6 +78,31 @@ def test_each_quarter_counts_once_and_no_other_does(
 
     quarters = [begin + number * QUARTER for number in range(length)]
     assert found == {(at, bucket and periods(zone, bucket, at, at)[0][0]): 1 for at in quarters}
+
+
+@given(
+    sums=st.builds(kept, ZONES, st.integers(0, 5), months=st.just(False)),
+    quarters_since=st.none() | st.integers(0, 5 * 24),
+    deleted_before=st.none() | st.integers(0, 5 * 24 * 60),
+    since=st.integers(-60, 4 * 24 * 60),
+    length=st.integers(1, 30 * 60),
+    bucket=st.sampled_from([None, "day"]),
+)
+def test_ends_within_a_slot_are_exact_where_their_records_are_there_and_nothing_counts_twice(
+    sums: Kept, quarters_since: int | None, deleted_before: int | None, since: int, length: int, bucket: Any
+) -> None:
+    sums = sums._replace(
+        quarters=Quarters(None if quarters_since is None else BEGIN + quarters_since * HOUR),
+        deleted_before=None if deleted_before is None else BEGIN + deleted_before * MINUTE,
+    )
+    begin = BEGIN + since * MINUTE
+    question = Question(since=begin, until=begin + length * MINUTE, zone=KOLKATA, bucket=bucket, exact=True)
+
+    found = counted(plan(question, sums), sums, MINUTE)
+
+    assert {*found.values()} <= {1}
+    if deleted_before is None:
+        assert {minute for minute, _ in found} == {begin + number * MINUTE for number in range(length)}
 
 
 def test_days_of_another_zone_are_made_of_closed_days_and_the_hours_that_both_are_apart() -> None:
@@ -105,7 +131,7 @@ def test_a_month_that_has_most_of_the_time_counts_less_its_other_days() -> None:
 
 
 def test_where_quarters_are_gone_a_day_that_ends_between_hours_takes_nothing_away() -> None:
-    old = kept(ZoneInfo("Asia/Kolkata"), 31)._replace(quarters=Quarters(BEGIN + 60 * DAY))
+    old = kept(KOLKATA, 31)._replace(quarters=Quarters(BEGIN + 60 * DAY))
     question = Question(since=BEGIN + 2 * DAY, until=BEGIN + 3 * DAY, zone=ZoneInfo("UTC"))
 
     assert [(part.level, part.until - part.since) for part in plan(question, old)] == [("hour", DAY)]

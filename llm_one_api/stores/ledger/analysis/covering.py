@@ -44,25 +44,30 @@ def covering(since: datetime, until: datetime, kept: Kept, *, exact: bool) -> It
     """Cover the time from *since* until before *until*; *exact*: the ends by records, where they are within a slot."""
     begin, end = since, until
     if exact:
-        begin, end = _ends(since, until, kept)
-        if begin > end:  # both ends lie in one quarter, or hour
-            begin = end = until
-    if since < begin:
-        yield Piece("records", since, begin), 1
+        begin = _nearest(since, kept)
+        end = _nearest(until, kept, begin)
+    if begin == end and since < until:  # both lie beside the same end of a slot
+        yield Piece("records", since, until), 1
+        return
+    if begin != since:
+        yield Piece("records", min(since, begin), max(since, begin)), 1 if since < begin else -1
     yield from _by_periods(begin, end, kept, CALENDRIC[::-1])
-    if end < until:
-        yield Piece("records", end, until), 1
+    if end != until:
+        yield Piece("records", min(until, end), max(until, end)), 1 if end < until else -1
 
 
-def _ends(since: datetime, until: datetime, kept: Kept) -> tuple[datetime, datetime]:
-    """Tell where sums begin and end that lie wholly within, as far as what is beside them can be read from records."""
-    begin, end = since, until
-    if kept.deleted_before is None or since >= kept.deleted_before:
-        begin = quarter_from(since) if kept.quarters.has(since) else hour_from(since)
-    whole = quarter_of(until) if kept.quarters.has(until) else hour_of(until)
-    if kept.deleted_before is None or whole >= kept.deleted_before:
-        end = whole
-    return begin, end
+def _nearest(at: datetime, kept: Kept, begin: datetime | None = None) -> datetime:
+    """Give where a slot begins or ends next to *at*, if the records in between are there; else *at* itself.
+
+    That of a slot within which *begin* lies is none: it does not count as a whole.
+    """
+    has = kept.quarters.has(at)
+    low, high = (quarter_of(at), quarter_from(at)) if has else (hour_of(at), hour_from(at))
+    for end in (low, high) if at - low < high - at else (high, low):
+        is_there = kept.deleted_before is None or min(at, end) >= kept.deleted_before
+        if is_there and (begin is None or not low < begin < end):
+            return end
+    return at
 
 
 def _by_periods(
