@@ -11,8 +11,9 @@ from llm_one_api.stores.ledger.analysis.questions import NotAnswerable, Question
 from llm_one_api.stores.ledger.slots import CALENDRIC, has_whole_hours, hour_from, periods, quarter_from
 from llm_one_api.stores.ledger.sums import HOUR, QUARTER, hour_of
 
-_FEW = 40
-"""Stretches that are read one by one. To read slot by slot what many consist of takes fewer statements."""
+_FEW, _FEW_BY_CALLER = 12, 40
+"""Stretches that are read one by one. To read slot by slot what many consist of takes fewer statements, but slots of
+many callers have many rows."""
 _MOST_SLOTS = 5000
 """That a statement names one by one."""
 _LENGTHS: Mapping[PartLevel, timedelta] = {"hour": HOUR, "quarter": QUARTER}
@@ -55,7 +56,8 @@ def plan(question: Question, kept: Kept) -> list[Part]:
         for piece, sign in covering(a, b, kept, exact=question.exact):
             signs = places.setdefault(piece, {})
             signs[bucket] = signs.get(bucket, 0) + sign
-    return list(_read_together({piece: tuple(signs.items()) for piece, signs in places.items()}, kept))
+    few = _FEW_BY_CALLER if {"user", "key"} & {*question.group_by} else _FEW
+    return list(_read_together({piece: tuple(signs.items()) for piece, signs in places.items()}, kept, few))
 
 
 def _buckets(question: Question, since: datetime, until: datetime) -> Iterator[tuple[Begin, datetime, datetime]]:
@@ -78,15 +80,15 @@ def _by_hours(since: datetime, until: datetime, question: Question, kept: Kept) 
         yield Part("quarter", begin, until, by_slot=True)
 
 
-def _read_together(places: Mapping[Piece, Sequence[Place]], kept: Kept) -> Iterator[Part]:
-    """Read single slots of a level in one go, and longer pieces each in one, unless there are many."""
+def _read_together(places: Mapping[Piece, Sequence[Place]], kept: Kept, few: int) -> Iterator[Part]:
+    """Read single slots of a level in one go, and longer pieces each in one, unless there are more than *few*."""
     levels: dict[PartLevel, list[Piece]] = {}
     for piece in places:
         levels.setdefault(piece.level, []).append(piece)
     for level, pieces in levels.items():
         single = [piece for piece in pieces if _is_slot(piece, kept)]
         longer = [piece for piece in pieces if not _is_slot(piece, kept)]
-        if level != "records" and len(longer) > _FEW:
+        if level != "records" and len(longer) > few:
             single, longer = pieces, []
         yield from (Part(*piece, places={None: places[piece]}) for piece in longer)
         slots: dict[datetime, tuple[datetime, Sequence[Place]]] = {}
@@ -141,12 +143,17 @@ def times_of(parts: Iterable[Part], kept: Kept) -> Iterator[Part]:
             since, until = max(at, hour_from(days[0][0])), min(part.until, hour_of(days[-1][1]))
             if since >= until:
                 continue
-            if at < since:
-                yield part._replace(since=at, until=since)
-            yield part._replace(since=since, until=until, days=tuple(begin for begin, _ in days))
+            yield from _cut(part, at, since)
+            yield from _cut(part, since, until, tuple(begin for begin, _ in days))
             at = until
-        if at < part.until:
-            yield part._replace(since=at)
+        yield from _cut(part, at, part.until)
+
+
+def _cut(part: Part, since: datetime, until: datetime, days: tuple[datetime, ...] = ()) -> Iterator[Part]:
+    """Give what of *part* is from *since* until before *until*, if there is something."""
+    only = None if part.only is None else tuple(slot for slot in part.only if since <= slot < until)
+    if since < until and only != ():
+        yield part._replace(since=since, until=until, only=only, days=days)
 
 
 def _runs(days: Mapping[datetime, datetime], part: Part) -> Iterator[list[tuple[datetime, datetime]]]:

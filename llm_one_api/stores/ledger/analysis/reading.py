@@ -8,7 +8,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple, get_args
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Table, case, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Table, Text, case, cast, func, select
 
 from llm_one_api.stores.ledger import sums
 from llm_one_api.stores.ledger.analysis.latest import conditions
@@ -101,16 +101,21 @@ def read_times(connection: Connection, question: Question, part: Part) -> Iterab
     size = len(question.group_by)
     if part.level in {"day", "month"}:
         asked = _asked(table, question, part, [table.c.kind, table.c.calls], added_up=False)
-        found = ((*row[:-1], unpack(row[-1])) for row in connection.execute(asked))
     else:
         by = (table.c.kind, table.c.bucket)
-        spreads: dict[tuple[Any, ...], dict[int, int]] = {}
-        for row in connection.execute(_asked(table, question, part, [*by, _sum(table.c.calls)], by)):
-            spreads.setdefault(row[:-2], {})[row[-2]] = row[-1]
-        found = ((*of, spread) for of, spread in spreads.items())
+        *of, bucket, calls = _asked(table, question, part, [*by, _sum(table.c.calls)], by).subquery().c
+        asked = select(*of, _packed(connection, bucket, calls)).group_by(*of)
+    found = ((*row[:-1], unpack(row[-1])) for row in connection.execute(asked))
     if part.by_slot:
         return (FoundTimes(row[0], row[1 : size + 1], *row[size + 1 :]) for row in found)
     return (FoundTimes(None, row[:size], *row[size:]) for row in found)
+
+
+def _packed(connection: Connection, bucket: ColumnElement[int], calls: ColumnElement[int]) -> ColumnElement[str]:
+    """Have buckets put together as cells of days have them: to fetch a row each takes three times as long."""
+    if connection.dialect.name == "postgresql":
+        return cast(func.json_object_agg(bucket, calls), Text)
+    return func.json_group_object(bucket, calls)
 
 
 def _hours_of_days(connection: Connection, question: Question, part: Part) -> Iterator[FoundTimes]:
@@ -145,8 +150,9 @@ def _asked(
 def slots_of(table: Table, part: Part) -> Iterator[ColumnElement[bool]]:
     """Give the conditions that the slots of a part meet."""
     slot = table.c.slot
-    yield from (slot >= part.since, slot < part.until)
-    if part.only is not None:
+    if part.only is None:
+        yield from (slot >= part.since, slot < part.until)
+    else:  # and no more, so that SQLite looks for each
         yield slot.in_(part.only)
 
 
