@@ -1,4 +1,7 @@
-"""What is told: sums of calls, and what follows from them."""
+"""What is told: sums of calls, and what follows from them.
+
+A large answer has thousands of them, and none refers to itself: so the search for cyclic garbage need not know them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from llm_one_api.values import FAILED, Value
 _MILLION = 10**6
 
 
-class Sums(Value, frozen=True, kw_only=False):
+class Sums(Value, frozen=True, kw_only=False, gc=False):
     """Sums of calls. A figure that is known of none of them is None where it follows from sums, and 0 as a sum.
 
     Those that stand in tables come first, in the order of `ROLLUP_COUNTS`: large answers are made by place.
@@ -115,7 +118,7 @@ def _ratio(part: int, whole: int, places: int) -> float | None:
     return round(part / whole, places) if whole else None
 
 
-class Quantiles(Value, frozen=True, kw_only=True):
+class Quantiles(Value, frozen=True, kw_only=True, gc=False):
     """The times, in seconds, that half, 95 % and 99 % of the calls took at most; 2.5 % off at most."""
 
     p50: float
@@ -123,7 +126,7 @@ class Quantiles(Value, frozen=True, kw_only=True):
     p99: float
 
 
-class Row(Value, frozen=True, kw_only=True):
+class Row(Value, frozen=True, kw_only=True, gc=False):
     """The calls of one bucket and group."""
 
     bucket: datetime | None

@@ -5,7 +5,7 @@ A slot counts where it begins. Where quarters are no longer kept, hours take the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
@@ -36,6 +36,8 @@ class Piece(NamedTuple):
     until: datetime
 
 
+Period = tuple[datetime, datetime]
+"""When it begins and ends."""
 Signed = tuple[Piece, int]
 """A piece that is added (1), or taken away (-1), because what it was counted in is longer than what is asked for."""
 
@@ -78,39 +80,51 @@ def _by_periods(
     A period that reaches beyond an end counts as well, less what of it is outside, unless most of it is. So a day of
     another zone than the config's takes as many hours as both are apart, and not all of its own.
     """
+    if since >= until:
+        return
     if not levels:
         yield from ((Piece(*each), sign) for each in stretches(since, until, kept.quarters))
         return
     level, shorter = levels[0], levels[1:]
-    begin = at = since  # periods that follow one another are one piece
-    reached = since
+    helpful = list(_helpful(level, since, until, kept))
+    at = since
+    for start, end in helpful:
+        yield from _by_periods(at, start, kept, shorter, sign)
+        yield from _by_periods(start, since, kept, shorter, -sign)
+        yield from _by_periods(until, end, kept, shorter, -sign)
+        at = end
+    yield from _by_periods(at, until, kept, shorter, sign)
+    yield from ((Piece(level, run[0][0], run[-1][1]), sign) for run in runs(helpful))
+
+
+def _helpful(level: Calendric, since: datetime, until: datetime, kept: Kept) -> Iterator[Period]:
+    """Give the closed periods that help to tell the time from *since* until *until*; of two that overlap, the first."""
+    at: datetime | None = None
     for start, end in kept.closed[level].items():
         if start >= until:
             break
-        if (start < at and at > since) or end <= at or not _counts(start, end, since, until, kept):
-            continue
-        if start > at:
-            if begin < reached:
-                yield Piece(level, begin, reached), sign
-            yield from _by_periods(at, start, kept, shorter, sign)
-        if start > at or begin == reached:
-            begin = start
-        if start < since:
-            yield from _by_periods(start, since, kept, shorter, -sign)
-        if end > until:
-            yield from _by_periods(until, end, kept, shorter, -sign)
-        reached, at = end, min(end, until)
-    if begin < reached:
-        yield Piece(level, begin, reached), sign
-    if at < until:
-        yield from _by_periods(at, until, kept, shorter, sign)
+        if end > since and (at is None or start >= at) and _helps(start, end, since, until, kept):
+            yield start, end
+            at = end
 
 
-def _counts(start: datetime, end: datetime, since: datetime, until: datetime, kept: Kept) -> bool:
-    """Tell whether a closed period helps to tell the time from *since* until *until*."""
+def _helps(start: datetime, end: datetime, since: datetime, until: datetime, kept: Kept) -> bool:
+    """Tell whether most of a closed period is within, and what is not can be taken away."""
     before, behind = max(since - start, _NOTHING), max(end - until, _NOTHING)
     if 2 * (before + behind) >= end - start:
         return False
     # What is taken away has to be exactly what is outside, so slots must begin where it begins and ends.
     edges = [*((start, since) if before else ()), *((until, end) if behind else ())]
     return all(hour_of(edge) == edge or kept.quarters.has(edge) for edge in edges)
+
+
+def runs(periods: Iterable[Period]) -> Iterator[list[Period]]:
+    """Put those together that follow one another."""
+    run: list[Period] = []
+    for period in periods:
+        if run and run[-1][1] != period[0]:
+            yield run
+            run = []
+        run.append(period)
+    if run:
+        yield run

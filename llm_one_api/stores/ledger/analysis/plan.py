@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from llm_one_api.stores.ledger.analysis.covering import Kept, PartLevel, Piece, covering
+from llm_one_api.stores.ledger.analysis.covering import Kept, PartLevel, Piece, covering, runs
 from llm_one_api.stores.ledger.analysis.questions import NotAnswerable, Question
 from llm_one_api.stores.ledger.slots import CALENDRIC, has_whole_hours, hour_from, periods, quarter_from
 from llm_one_api.stores.ledger.sums import HOUR, QUARTER, hour_of
@@ -139,7 +139,7 @@ def times_of(parts: Iterable[Part], kept: Kept) -> Iterator[Part]:
             yield part
             continue
         at = part.since
-        for days in _runs(kept.closed["day"], part):
+        for days in runs(day for day in kept.closed["day"].items() if day[0] < part.until and part.since < day[1]):
             since, until = max(at, hour_from(days[0][0])), min(part.until, hour_of(days[-1][1]))
             if since >= until:
                 continue
@@ -154,16 +154,3 @@ def _cut(part: Part, since: datetime, until: datetime, days: tuple[datetime, ...
     only = None if part.only is None else tuple(slot for slot in part.only if since <= slot < until)
     if since < until and only != ():
         yield part._replace(since=since, until=until, only=only, days=days)
-
-
-def _runs(days: Mapping[datetime, datetime], part: Part) -> Iterator[list[tuple[datetime, datetime]]]:
-    """Give the days that a part has hours of, those together that follow one another."""
-    run: list[tuple[datetime, datetime]] = []
-    for begin, end in days.items():
-        if begin < part.until and part.since < end:
-            if run and run[-1][1] != begin:
-                yield run
-                run = []
-            run.append((begin, end))
-    if run:
-        yield run
