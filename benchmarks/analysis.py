@@ -63,6 +63,7 @@ def pages(until: datetime) -> Iterator[tuple[str, Callable[[Analysis], object]]]
         (MONTH, "bucket=day tz=Europe/Berlin group_by=model"),
         (MONTH, "bucket=day tz=Europe/Berlin group_by=user"),
         (MONTH, "bucket=day tz=America/New_York group_by=user"),
+        (MONTH, "bucket=day tz=Asia/Shanghai group_by=model"),
         (MONTH, "bucket=day tz=Asia/Kolkata group_by=model"),
         (MONTH, "bucket=hour tz=Asia/Kolkata"),
         (MONTH, "bucket=hour tz=Asia/Kolkata group_by=model"),
