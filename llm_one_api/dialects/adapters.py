@@ -21,8 +21,8 @@ ANTHROPIC_VERSION = "2023-06-01"
 class StreamTranslation(Protocol):
     """Turns an upstream's events into the caller's."""
 
-    def feed(self, batch: bytes) -> bytes:
-        """Translate whole events."""
+    def feed(self, batch: bytes, whole: bool = True) -> bytes:
+        """Translate whole events. Raises ValueError if they are not."""
 
 
 class Translation:

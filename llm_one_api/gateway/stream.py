@@ -104,6 +104,9 @@ class Stream:
                 return self._break("truncated", "upstream_truncated", "The upstream broke off within the stream.")
             if not data:
                 return self._end()
+            if visit.client_gone and not self._entry.closed:
+                self._drain(data)
+                raise StreamBroken
             try:
                 batch = self._cutter.feed(data)
                 if not batch:
@@ -114,12 +117,9 @@ class Stream:
                 if self._keep is not None:
                     self._keep(batch, whole)
                 if self._translation is not None:
-                    out = _translated(self._translation, out, whole)
+                    out = self._translation.feed(out, whole)
             except Exception as error:
                 return self._fail(error)
-            if visit.client_gone and not self._entry.closed:
-                self._drain()
-                raise StreamBroken
             if self._reader.done and not self._entry.closed:
                 self._close()
                 out += self._raising()
@@ -159,31 +159,32 @@ class Stream:
             self._why, self._patience = "idle", self._answer.upstream.idle_timeout
         return data
 
-    def _drain(self) -> None:
-        """Read on without the caller, within bounds, to learn the usage."""
+    def _drain(self, data: bytes = b"") -> None:
+        """Read on without the caller, from *data* on, within bounds, to learn the usage."""
+        was_told = self._reader.error is not None
         left = self._watch.bounds.drain_bytes
         self._watch.read_on(self._visit)
         try:
-            while left > 0 and not self._reader.done:
-                data = self._receive()
+            while (data or left > 0) and not self._reader.done:
+                data = data or self._receive()
                 if not data:
                     self._take(self._cutter.rest)
                     break
                 left -= len(data)
-                batch = self._cutter.feed(data)
+                batch, data = self._cutter.feed(data), b""
                 if batch:
                     self._take(batch, self._cutter.on_boundary)
         except (Cut, OSError, ConnectionEnded, BadAnswer):
             pass
         finally:
-            self._left("client_gone")
+            self._left("client_gone", was_told)
 
     def _take(self, batch: bytes, whole: bool = True) -> bytes:
         """Read a batch by the way; give what the caller is to get of it."""
         out = self._reader.feed(batch, whole)
         if self._keep is not None:
             self._keep(batch, whole)
-        return out if self._translation is None else _translated(self._translation, out, whole)
+        return out if self._translation is None else self._translation.feed(out, whole)
 
     # -- the ways to end --
 
@@ -195,6 +196,7 @@ class Stream:
                 raise StreamBroken  # a failure does not end cleanly
             raise StopIteration
         reader = self._reader
+        was_told = reader.error is not None
         try:
             rest = self._take(self._cutter.rest)
         except Exception as error:
@@ -203,7 +205,7 @@ class Stream:
             # Half an event may be left over: it is dropped, so that ours stands by itself.
             return self._break("truncated", "upstream_truncated", "The upstream ended the stream before its end.")
         if self._visit.client_gone:
-            self._left("client_gone")
+            self._left("client_gone", was_told)
             raise StreamBroken
         self._close()
         rest += self._raising()
@@ -261,9 +263,12 @@ class Stream:
         log.error("request.failed", kind=type(error).__name__, where=where)
         return self._break("aborted", "internal_error", "The gateway failed. The operator's log says where.")
 
-    def _left(self, error: str) -> None:
-        """End without the caller: it left, or does not read, or we stop while it does not."""
-        if self._reader.error is not None:  # the upstream failed, and said so: an SDK that was told hangs up at once
+    def _left(self, error: str, was_told: bool = True) -> None:
+        """End without the caller: it left, or does not read, or we stop while it does not.
+
+        If it *was_told* before of an error of the upstream's, that is why it left: SDKs hang up at once.
+        """
+        if was_told and self._reader.error is not None:
             self._close()
         else:
             self._close("aborted" if error == "draining" else "client_gone", error)
@@ -292,9 +297,3 @@ class Stream:
             self._answer.finish()
         else:
             self._answer.abort()
-
-
-def _translated(translation: StreamTranslation, batch: bytes, whole: bool) -> bytes:
-    if not whole:
-        raise ValueError("an event too long to be translated")
-    return translation.feed(batch)

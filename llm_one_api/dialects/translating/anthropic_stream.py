@@ -96,8 +96,13 @@ class Stream:
         self._started = self._finished = self._ended = False
         self._usage: dict[str, Any] = {}
 
-    def feed(self, batch: bytes) -> bytes:
-        """Take complete events of Anthropic's; give complete events of OpenAI's, or none."""
+    def feed(self, batch: bytes, whole: bool = True) -> bytes:
+        """Take complete events of Anthropic's; give complete events of OpenAI's, or none.
+
+        Raises ValueError if they are not *whole*: an event was too long to be held.
+        """
+        if not whole:
+            raise ValueError("an event too long to be translated")
         return b"".join([self._translate(sse.data_of(event)) for event in sse.events(batch)])
 
     def _translate(self, data: bytes) -> bytes:

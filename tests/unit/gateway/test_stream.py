@@ -135,6 +135,23 @@ def test_a_stream_that_nobody_begins_to_read_is_recorded(records: Records, watch
     assert answer.over == "aborted"
 
 
+@pytest.mark.parametrize("ends", [[], [DONE]], ids=["early", "with DONE"])
+def test_an_error_of_the_upstreams_is_why_a_caller_left_that_was_told_of_it(
+    records: Records, watch: Watch, ends: list[bytes]
+) -> None:
+    error = b'data: {"error":{"message":"m","type":"server_error","code":"boom"}}\n\n'
+    told, left_before = (make(Answer(*pieces, *ends), records, watch) for pieces in ([error], [delta("a"), error]))
+
+    for stream in (told, left_before):
+        next(stream)
+        stream._visit.client_gone = True
+        with pytest.raises(StreamBroken):
+            next(stream)
+        stream.close()
+
+    assert [(r.outcome, r.error) for r in records.closed] == [("stream_error", "boom"), ("client_gone", "client_gone")]
+
+
 @pytest.mark.parametrize("at_the_end", [False, True])
 def test_a_fault_of_ours_ends_the_stream_with_an_error_event_and_counts_as_aborted(
     records: Records, watch: Watch, at_the_end: bool
