@@ -30,9 +30,11 @@ def quantile(counts: Mapping[int, int], share: float) -> float | None:
     return None
 
 
-def quantiles(counts: Mapping[int, int], shares: Sequence[float]) -> list[float]:
-    """Give the same for several *shares* in one go. There has to be a call."""
+def quantiles(counts: Mapping[int, int], shares: Sequence[float]) -> list[float] | None:
+    """Give the same for several *shares* in one go."""
     buckets = sorted(counts)
     upto = list(accumulate(map(counts.__getitem__, buckets)))
-    calls = upto[-1]
+    calls = upto[-1] if upto else 0
+    if calls <= 0:
+        return None
     return [float(_STEP ** (buckets[bisect_left(upto, share * calls)] - 0.5)) / _MILLION for share in shares]

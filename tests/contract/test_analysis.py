@@ -11,6 +11,7 @@ import pytest
 
 from llm_one_api.stores.ledger.analysis import NotAnswerable, Question, dear
 from llm_one_api.stores.ledger.ledger import Ledger
+from llm_one_api.stores.ledger.prices import Change
 from llm_one_api.values import Usage
 from tests.harness import golden
 from tests.harness.records import record
@@ -182,6 +183,40 @@ def test_an_answer_with_too_many_rows_is_none(ledger: Ledger) -> None:
     assert len(ledger.analysis.ask(question(group_by=("user",)), 5)) == 5
     with pytest.raises(NotAnswerable, match="more than 4 rows"):
         ledger.analysis.ask(question(group_by=("user",)), 4)
+
+
+def test_groups_of_which_all_calls_are_taken_away_are_no_rows(ledger: Ledger) -> None:
+    nights = [NOON + 11 * HOUR + timedelta(days=n) for n in range(5)]  # at 23:00, which is the next day in Berlin
+    ledger.ingest([record(n, at=at, user=f"u{n}") for n, at in enumerate(nights)])
+    for period in ledger.closing.due(ZoneInfo("UTC"), NOON + timedelta(days=9)):
+        assert ledger.closing.close(period)
+    days = question(until=NOON + timedelta(days=6), bucket="day", group_by=("user",))
+
+    assert [row.sums.requests for row in ledger.analysis.ask(days, 5)] == [1] * 5
+    with pytest.raises(NotAnswerable, match="more than 4 rows"):
+        ledger.analysis.ask(days, 4)
+
+
+def test_what_came_late_to_a_day_that_was_closed_without_its_quarters_is_taken_away_once(ledger: Ledger) -> None:
+    march = datetime(2028, 3, 1, tzinfo=UTC)
+    half_hour = march + timedelta(days=24, hours=18, minutes=40)  # India's day begins in this hour
+    ledger.ingest([record(n, at=march + timedelta(days=n, hours=12), cost=Decimal(1)) for n in range(32)])
+    ledger.ingest([record(100, at=half_hour, cost=Decimal(1), user="dave")])
+    since = None
+    while (gone := ledger.retention.delete_quarters(march + timedelta(days=28), since=since)).newest:
+        since = gone.newest
+    for period in ledger.closing.due(golden.KOLKATA, march + timedelta(days=31)):
+        assert ledger.closing.close(period)
+    asked = question(since=march - 6 * HOUR, until=march + timedelta(days=24, hours=6), zone=golden.KOLKATA)
+    [before] = ledger.analysis.ask(asked)
+
+    [called] = [each for each in ledger.read(0, 99) if each.record.user == "dave"]
+    change = Change(seq=called.seq, before=Decimal(1), cost=Decimal(41), price_source="configured", price_date=None)
+    assert ledger.prices.change([change])
+    ledger.ingest([record(101, at=half_hour + MINUTE, user="eve")])
+
+    assert ledger.analysis.ask(asked) == [before]
+    assert (before.sums.requests, before.sums.cost) == (24, Decimal(24))
 
 
 def test_what_would_take_too_long_is_refused_but_not_of_one_caller(

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_one_api.stores.ledger.analysis.covering import Kept
+from llm_one_api.stores.ledger.analysis.covering import Kept, Periods
 from llm_one_api.stores.ledger.analysis.plan import Part, plan
 from llm_one_api.stores.ledger.analysis.questions import Question
 from llm_one_api.stores.ledger.slots import CALENDRIC, Quarters, periods
@@ -32,7 +32,7 @@ def kept(zone: ZoneInfo, days: int, *, besides: Collection[int] = (), months: bo
         for level in CALENDRIC
     )
     closed = {since: until for number, (since, until) in enumerate(day.items()) if number not in besides}
-    return Kept(Quarters(None), None, {"day": closed, "month": month if months else {}})
+    return Kept(Quarters(None), None, {"day": Periods(closed), "month": Periods(month if months else {})})
 
 
 def counted(parts: list[Part], sums: Kept, unit: timedelta = QUARTER) -> dict[tuple[datetime, datetime | None], int]:
@@ -51,7 +51,7 @@ def _slots(part: Part, sums: Kept) -> list[tuple[datetime, datetime]]:
     if part.level == "records":
         return [(part.since, part.until)]
     if part.level in {"day", "month"}:
-        slots = [each for each in sums.closed[part.level].items() if part.since <= each[0] < part.until]
+        slots = [each for each in sums.closed[part.level].ends.items() if part.since <= each[0] < part.until]
     else:
         length = HOUR if part.level == "hour" else QUARTER
         first, last = (-((BEGIN - at) // length) for at in (part.since, part.until))  # it counts where it begins
@@ -125,8 +125,8 @@ def test_a_month_that_has_most_of_the_time_counts_less_its_other_days() -> None:
 
     assert {part.level: (part.until - part.since, part.places) for part in parts} == {
         "month": (31 * DAY, {BEGIN: ((None, 1),)}),
-        "day": (2 * DAY, {None: ((None, -1),)}),
-        "hour": (4 * HOUR, {None: ((None, -1),)}),
+        "day": (2 * DAY, {None: [(None, -1)]}),
+        "hour": (4 * HOUR, {None: [(None, -1)]}),
     }
 
 

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, func, select
 
 from llm_one_api.stores.ledger.analysis.answers import PeakHour, Row, Sums
 from llm_one_api.stores.ledger.analysis.buckets import Buckets
-from llm_one_api.stores.ledger.analysis.covering import Kept, PartLevel
+from llm_one_api.stores.ledger.analysis.covering import Kept, PartLevel, Periods
 from llm_one_api.stores.ledger.analysis.dear import are_few, ends_are_dear, is_dear, times_are_dear
-from llm_one_api.stores.ledger.analysis.folding import Counts, Where, as_sums, fold, fold_times, rows
+from llm_one_api.stores.ledger.analysis.folding import Counts, Where, as_sums, fold, fold_times, rows, too_many
 from llm_one_api.stores.ledger.analysis.latest import Cursor, latest
 from llm_one_api.stores.ledger.analysis.plan import plan, times_of
 from llm_one_api.stores.ledger.analysis.questions import Dimension, NotAnswerable, Question, Rank, of_all_time
@@ -68,7 +68,10 @@ class Analysis:
 
         Where there was no call, there is no row. More than *most* rows are not answered either.
         """
-        return rows(question, *self._read(question, most, moment))
+        found = rows(question, *self._read(question, most, moment))
+        if most is not None and len(found) > most:
+            raise too_many(most)
+        return found
 
     def top(self, question: Question, by: Rank, limit: int) -> list[tuple[Row, Decimal | None]]:
         """Give the *limit* groups that have most of *by* over all of the time; those that have none are left out.
@@ -130,11 +133,11 @@ class Analysis:
         A kind is `duration` or `ttft`; bucket n has the times above 1.05 ** (n - 1) and up to 1.05 ** n microseconds.
         """
         sums, times = self._read(msgspec.structs.replace(question, percentiles=True), moment=moment, patient=True)
-        spreads = {
-            (begin and begin.astimezone(question.zone), tuple(group)): spread
-            for (begin, group), spread in times.items()
-        }
-        return [(row, spreads.get((row.bucket, tuple(row.group.values())), {})) for row in rows(question, sums, times)]
+        found = rows(question, sums, times)
+        # In UTC: two hours of one name are equal in their own zone.
+        return [
+            (row, times.get((row.bucket and row.bucket.astimezone(UTC), (*row.group.values(),)), {})) for row in found
+        ]
 
     def _read(
         self,
@@ -216,4 +219,4 @@ def _kept(connection: Connection, question: Question) -> Kept:
         if since < question.until and until > question.since:
             first, last = min(first, since), max(last, until)
     quarters = quarters_there(connection, first, last)
-    return Kept(quarters, deleted_before, closed)
+    return Kept(quarters, deleted_before, {level: Periods(ends) for level, ends in closed.items()})

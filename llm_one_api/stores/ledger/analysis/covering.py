@@ -5,6 +5,7 @@ A slot counts where it begins. Where quarters are no longer kept, hours take the
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
@@ -18,14 +19,36 @@ PartLevel = Level | Literal["records"]
 _NOTHING = timedelta()
 
 
+Period = tuple[datetime, datetime]
+"""When it begins and ends."""
+
+
+class Periods:
+    """Closed days, or months. No two of them overlap."""
+
+    def __init__(self, ends: Mapping[datetime, datetime]) -> None:
+        """Take when they end, by when they begin."""
+        self.ends = ends
+        self._begins = sorted(ends)
+
+    def touching(self, since: datetime, until: datetime) -> Iterator[Period]:
+        """Give those that have some of the time from *since* until before *until*, in order."""
+        for number in range(max(0, bisect_right(self._begins, since) - 1), len(self._begins)):
+            begin = self._begins[number]
+            if begin >= until:
+                return
+            if self.ends[begin] > since:
+                yield begin, self.ends[begin]
+
+
 class Kept(NamedTuple):
     """What is there to read."""
 
     quarters: Quarters
     deleted_before: datetime | None
     """Records from before may be deleted; None: none was."""
-    closed: Mapping[PartLevel, Mapping[datetime, datetime]]
-    """The days and months whose sums are made: when they end, by when they begin, in order."""
+    closed: Mapping[PartLevel, Periods]
+    """The days and months whose sums are made."""
 
 
 class Piece(NamedTuple):
@@ -36,8 +59,6 @@ class Piece(NamedTuple):
     until: datetime
 
 
-Period = tuple[datetime, datetime]
-"""When it begins and ends."""
 Signed = tuple[Piece, int]
 """A piece that is added (1), or taken away (-1), because what it was counted in is longer than what is asked for."""
 
@@ -86,7 +107,7 @@ def _by_periods(
         yield from ((Piece(*each), sign) for each in stretches(since, until, kept.quarters))
         return
     level, shorter = levels[0], levels[1:]
-    helpful = list(_helpful(level, since, until, kept))
+    helpful = [each for each in kept.closed[level].touching(since, until) if _helps(*each, since, until, kept)]
     at = since
     for start, end in helpful:
         yield from _by_periods(at, start, kept, shorter, sign)
@@ -97,24 +118,22 @@ def _by_periods(
     yield from ((Piece(level, run[0][0], run[-1][1]), sign) for run in runs(helpful))
 
 
-def _helpful(level: Calendric, since: datetime, until: datetime, kept: Kept) -> Iterator[Period]:
-    """Give the closed periods that help to tell the time from *since* until *until*; of two that overlap, the first."""
-    at: datetime | None = None
-    for start, end in kept.closed[level].items():
-        if start >= until:
-            break
-        if end > since and (at is None or start >= at) and _helps(start, end, since, until, kept):
-            yield start, end
-            at = end
-
-
 def _helps(start: datetime, end: datetime, since: datetime, until: datetime, kept: Kept) -> bool:
     """Tell whether most of a closed period is within, and what is not can be taken away."""
-    before, behind = max(since - start, _NOTHING), max(end - until, _NOTHING)
-    if 2 * (before + behind) >= end - start:
+    outside = [(a, b) for a, b in ((start, since), (until, end)) if a < b]
+    if 2 * sum([b - a for a, b in outside], _NOTHING) >= end - start:
         return False
-    # What is taken away has to be exactly what is outside, so slots must begin where it begins and ends.
-    edges = [*((start, since) if before else ()), *((until, end) if behind else ())]
+    return all(_can_be_told_apart(a, b, kept) for a, b in outside)
+
+
+def _can_be_told_apart(since: datetime, until: datetime, kept: Kept) -> bool:
+    """Tell whether each call from *since* until *until* is told to be in that time by all sums that have it.
+
+    An hour in which it begins or ends, or a closed day within, has to have its quarters: a day that was closed without
+    has the hour where that begins, and what came later where that was.
+    """
+    days = kept.closed["day"].touching(since, until)
+    edges = {since, until, *[edge for day in days for edge in day if since <= edge <= until]}
     return all(hour_of(edge) == edge or kept.quarters.has(edge) for edge in edges)
 
 

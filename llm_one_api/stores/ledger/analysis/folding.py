@@ -25,11 +25,20 @@ _MICROS, _PICOS, _PRICED = (FIGURES.index(name) for name in ("cost_micros", "cos
 _STREAMS = FIGURES.index("streams")
 _sums: Callable[..., Sums] = Sums
 _NO_TIMES: dict[str, dict[int, int]] = {}
+_LEFT_OVER = 3
+"""Groups for each row, at most: of some all calls have been taken away, and are in the bucket beside, as a rule."""
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
+def too_many(most: int) -> NotAnswerable:
+    """Say that an answer has more than *most* rows."""
+    return NotAnswerable(
+        f"the answer has more than {most:,} rows; ask for a shorter time, larger buckets, or fewer groups"
+    )
+
+
 def fold(found: Iterable[Found], places: Places, into: dict[Where, Sequence[int]], most: int | None = None) -> None:
-    """Add what was found to the buckets and groups that it belongs to, of which there may be *most*."""
+    """Add what was found to the buckets and groups that it belongs to. Raises where there will be more than *most*."""
     for slot, group, figures in found:
         for begin, sign in places(slot):
             where = (begin, tuple(group))
@@ -38,10 +47,8 @@ def fold(found: Iterable[Found], places: Places, into: dict[Where, Sequence[int]
                 into[where] = figures if sign > 0 else list(map(neg, figures))
             else:
                 into[where] = list(map(add if sign > 0 else sub, before, figures))
-        if most is not None and len(into) > most:
-            raise NotAnswerable(
-                f"the answer has more than {most:,} rows; ask for a shorter time, larger buckets, or fewer groups"
-            )
+        if most is not None and len(into) > _LEFT_OVER * most:
+            raise too_many(most)
 
 
 def fold_times(found: Iterable[FoundTimes], places: Places, into: Counts) -> None:
@@ -92,7 +99,5 @@ def as_sums(figures: Sequence[int]) -> Sums:
 
 
 def _quantiles(counts: dict[int, int] | None) -> Quantiles | None:
-    if not counts or not any(counts.values()):  # all that there was has been taken away
-        return None
-    p50, p95, p99 = quantiles(counts, (0.5, 0.95, 0.99))
-    return Quantiles(p50=p50, p95=p95, p99=p99)
+    found = quantiles(counts, (0.5, 0.95, 0.99)) if counts else None
+    return None if found is None else Quantiles(p50=found[0], p95=found[1], p99=found[2])

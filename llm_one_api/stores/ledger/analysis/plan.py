@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -51,13 +52,12 @@ def plan(question: Question, kept: Kept) -> list[Part]:
         return [Part("quarter", since, until, by_slot=True)]
     if question.bucket == "hour":
         return list(_by_hours(since, until, question, kept))
-    places: dict[Piece, dict[Begin, int]] = {}
+    places: dict[Piece, list[Place]] = {}
     for bucket, a, b in _buckets(question, since, until):
         for piece, sign in covering(a, b, kept, exact=question.exact):
-            signs = places.setdefault(piece, {})
-            signs[bucket] = signs.get(bucket, 0) + sign
+            places.setdefault(piece, []).append((bucket, sign))
     few = _FEW_BY_CALLER if {"user", "key"} & {*question.group_by} else _FEW
-    return list(_read_together({piece: tuple(signs.items()) for piece, signs in places.items()}, kept, few))
+    return list(_read_together(places, kept, few))
 
 
 def _buckets(question: Question, since: datetime, until: datetime) -> Iterator[tuple[Begin, datetime, datetime]]:
@@ -117,7 +117,7 @@ def _is_slot(piece: Piece, kept: Kept) -> bool:
     """Tell whether it is one slot at most."""
     level, since, until = piece
     if level in kept.closed:
-        return kept.closed[level].get(since) == until
+        return kept.closed[level].ends.get(since) == until
     return level in _LENGTHS and until - since <= _LENGTHS[level]
 
 
@@ -127,7 +127,7 @@ def _slots(piece: Piece, kept: Kept) -> Iterator[tuple[datetime, datetime]]:
     if level in _LENGTHS:
         at = hour_from(at) if level == "hour" else quarter_from(at)
     while at < until:
-        end = kept.closed[level][at] if level in kept.closed else at + _LENGTHS[level]
+        end = kept.closed[level].ends[at] if level in kept.closed else at + _LENGTHS[level]
         yield at, end
         at = end
 
@@ -139,7 +139,7 @@ def times_of(parts: Iterable[Part], kept: Kept) -> Iterator[Part]:
             yield part
             continue
         at = part.since
-        for days in runs(day for day in kept.closed["day"].items() if day[0] < part.until and part.since < day[1]):
+        for days in runs(kept.closed["day"].touching(part.since, part.until)):
             since, until = max(at, hour_from(days[0][0])), min(part.until, hour_of(days[-1][1]))
             if since >= until:
                 continue
@@ -151,6 +151,6 @@ def times_of(parts: Iterable[Part], kept: Kept) -> Iterator[Part]:
 
 def _cut(part: Part, since: datetime, until: datetime, days: tuple[datetime, ...] = ()) -> Iterator[Part]:
     """Give what of *part* is from *since* until before *until*, if there is something."""
-    only = None if part.only is None else tuple(slot for slot in part.only if since <= slot < until)
+    only = part.only and part.only[bisect_left(part.only, since) : bisect_left(part.only, until)]
     if since < until and only != ():
         yield part._replace(since=since, until=until, only=only, days=days)
