@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -42,21 +43,18 @@ def written(page: Page, *, as_csv: bool, between: Callable[[], None] = lambda: N
 def _json(page: Page, between: Callable[[], None]) -> Iterator[bytes]:
     """Write JSON some rows at a time: to write a large text at once would hold up the process's other threads."""
     yield msgspec.json.encode(page.head)[:-1] + b',"' + page.called.encode() + b'":['
-    for start in range(0, len(page.rows), AT_ONCE):
-        if start:
-            between()
-            yield b","
-        yield msgspec.json.encode([page.fields(row) for row in page.rows[start : start + AT_ONCE]])[1:-1]
+    for number, rows in enumerate(_laid_out(page, between)):
+        yield (b"," if number else b"") + msgspec.json.encode(rows)[1:-1]
     yield b"]" + (b"," + msgspec.json.encode(page.tail)[1:] if page.tail else b"}")
 
 
 def _csv(page: Page, between: Callable[[], None]) -> Iterator[bytes]:
-    for line in sheet.rows(page.columns, map(page.cells, _laid_out(page, between))):
+    laid_out = chain.from_iterable(_laid_out(page, between))
+    for line in sheet.rows(page.columns, map(page.cells, laid_out)):
         yield line.encode()
 
 
-def _laid_out(page: Page, between: Callable[[], None]) -> Iterator[Any]:
-    for number, row in enumerate(page.rows):
-        if number % AT_ONCE == AT_ONCE - 1:
-            between()
-        yield page.fields(row)
+def _laid_out(page: Page, between: Callable[[], None]) -> Iterator[list[Any]]:
+    for start in range(0, len(page.rows), AT_ONCE):
+        yield [page.fields(row) for row in page.rows[start : start + AT_ONCE]]
+        between()

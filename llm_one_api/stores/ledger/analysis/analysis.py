@@ -20,7 +20,14 @@ from llm_one_api.stores.ledger.analysis.folding import Counts, Where, as_sums, f
 from llm_one_api.stores.ledger.analysis.latest import Cursor, latest
 from llm_one_api.stores.ledger.analysis.plan import plan, times_of
 from llm_one_api.stores.ledger.analysis.questions import Dimension, NotAnswerable, Question, Rank, of_all_time
-from llm_one_api.stores.ledger.analysis.reading import FIGURES, read, read_times, tells_hours_of_days, tells_times
+from llm_one_api.stores.ledger.analysis.reading import (
+    FIGURES,
+    read,
+    read_calls,
+    read_times,
+    tells_hours_of_days,
+    tells_times,
+)
 from llm_one_api.stores.ledger.engine import one_moment
 from llm_one_api.stores.ledger.quarters import quarters_there
 from llm_one_api.stores.ledger.rollup_tables import closed_periods, rollups_hour
@@ -162,7 +169,11 @@ class Analysis:
                 raise NotAnswerable(_TOO_DEAR)
             if not patient and ends_are_dear(connection, question, parts):
                 raise NotAnswerable(_ENDS_TOO_DEAR)
-            told = _told(connection, question)
+            told = _told(connection, question, kept)
+            ends = [(part, *read_calls(connection, question, part)) for part in parts if part.level == "records"]
+            parts = [part for part in parts if part.level != "records"]
+            for part, found, _ in ends:
+                fold(found, buckets.places(part), sums, most)
             for part in parts:
                 fold(read(connection, question, part, told), buckets.places(part), sums, most)
             if not question.percentiles or not tells_times(question):
@@ -170,6 +181,8 @@ class Analysis:
             if tells_hours_of_days(question):
                 parts = list(times_of(parts, kept))
             if patient or not times_are_dear(connection, question, parts):
+                for part, _, found_times in ends:
+                    fold_times(found_times, buckets.places(part), times)
                 for part in parts:
                     fold_times(read_times(connection, question, part), buckets.places(part), times)
         return sums, times
@@ -186,7 +199,7 @@ def _within_the_ledger(connection: Connection, question: Question) -> Question:
     )
 
 
-def _told(connection: Connection, question: Question) -> Collection[str]:
+def _told(connection: Connection, question: Question, kept: Kept) -> Collection[str]:
     """Tell which figures are not 0 for all calls of the time of *question*: to add up the others is half of the work.
 
     It is asked of the days of all callers together, which takes some milliseconds.
@@ -197,7 +210,7 @@ def _told(connection: Connection, question: Question) -> Collection[str]:
         question, since=hour_of(question.since), until=hour_from(question.until.astimezone(UTC)), bucket=None,
         group_by=(), where={}, key=None, exact=False,
     )  # fmt: skip
-    parts = plan(whole, _kept(connection, whole))
+    parts = plan(whole, kept)
     if not are_few(parts):
         return FIGURES
     told = {"requests", "cost_micros", "cost_picos"}  # costs are corrected by amounts that may be negative

@@ -23,6 +23,7 @@ from llm_one_api.stores.ledger.rollup_tables import (
     ROLLUPS,
     TRAFFIC,
     TRAFFIC_DIMENSIONS,
+    Level,
     latencies_day_hours,
     latencies_quarter,
     rollups_quarter,
@@ -75,10 +76,8 @@ def tells_callers(question: Question) -> bool:
 
 
 def read(connection: Connection, question: Question, part: Part, told: Collection[str] = FIGURES) -> Iterable[Found]:
-    """Give the sums of a part; all figures but those *told* are known to be 0."""
-    if part.level == "records":
-        return _of_records(connection, question, part)[0]
-    table = (ROLLUPS if tells_callers(question) else TRAFFIC)[part.level]
+    """Give the sums of a part that is read from sums; all figures but those *told* are known to be 0."""
+    table = (ROLLUPS if tells_callers(question) else TRAFFIC)[_level_of(part)]
     names = [name for name in FIGURES if name in told]
     all_columns = dict(zip(FIGURES, _added_up(table), strict=True))
     asked = _asked(table, question, part, [all_columns[name] for name in names])
@@ -92,12 +91,10 @@ def read(connection: Connection, question: Question, part: Part, told: Collectio
 
 
 def read_times(connection: Connection, question: Question, part: Part) -> Iterable[FoundTimes]:
-    """Give the latencies of a part."""
-    if part.level == "records":
-        return _of_records(connection, question, part)[1]
+    """Give the latencies of such a part."""
     if part.days:
         return _hours_of_days(connection, question, part)
-    table = LATENCIES[part.level]
+    table = LATENCIES[_level_of(part)]
     size = len(question.group_by)
     if part.level in {"day", "month"}:
         asked = _asked(table, question, part, [table.c.kind, table.c.calls], added_up=False)
@@ -109,6 +106,12 @@ def read_times(connection: Connection, question: Question, part: Part) -> Iterab
     if part.by_slot:
         return (FoundTimes(row[0], row[1 : size + 1], *row[size + 1 :]) for row in found)
     return (FoundTimes(None, row[:size], *row[size:]) for row in found)
+
+
+def _level_of(part: Part) -> Level:
+    if part.level == "records":
+        raise ValueError("calls are no sums: `read_calls` reads them")
+    return part.level
 
 
 def _packed(connection: Connection, bucket: ColumnElement[int], calls: ColumnElement[int]) -> ColumnElement[str]:
@@ -193,8 +196,8 @@ def _added_up(table: Table) -> tuple[ColumnElement[int], ...]:
     )
 
 
-def _of_records(connection: Connection, question: Question, part: Part) -> tuple[list[Found], list[FoundTimes]]:
-    """Add the calls of a part up as ingest does: their sums, and their times."""
+def read_calls(connection: Connection, question: Question, part: Part) -> tuple[list[Found], list[FoundTimes]]:
+    """Add the calls of a part up that is read from records, as ingest does: their sums, and their times."""
     found = sums.Sums()
     asked = select(*[_r[name] for name in sums.COLUMNS]).where(*called(question, part))
     with connection.execute(asked, execution_options={"yield_per": _PAGE}) as rows:
